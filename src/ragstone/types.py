@@ -1,0 +1,265 @@
+"""The nouns that travel between packages: documents, chunks, hits, answers. Data only, no behaviour.
+
+Knows numpy and the standard library, nothing else of ragstone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Vector: TypeAlias = npt.NDArray[np.float32]  # (dim,)
+Matrix: TypeAlias = npt.NDArray[np.float32]  # (n, dim), C-contiguous
+Ids: TypeAlias = npt.NDArray[np.int64]  # (n,) chunk or document ids, > 0, never reused
+
+MetadataValue: TypeAlias = str | int | float | bool
+Metadata: TypeAlias = Mapping[str, MetadataValue]
+
+SearchMode: TypeAlias = Literal["hybrid", "dense", "keyword"]
+
+
+class BlockKind(StrEnum):
+    """What a stretch of a document's text is; the chunker prefers to cut between blocks."""
+
+    HEADING = "heading"
+    PARAGRAPH = "paragraph"
+    LIST = "list"
+    CODE = "code"
+    TABLE_ROW = "table_row"
+    CUE = "cue"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One structural stretch `text[start:end]` of a document, `start < end`, in characters.
+
+    `level` is the heading level 1–6 (0 for everything else); `page` the 1-based PDF page, slide or
+    sheet, None where the format has none; `time_s` a subtitle cue's start in seconds, None elsewhere.
+    """
+
+    kind: BlockKind
+    start: int
+    end: int
+    level: int = 0
+    page: int | None = None
+    time_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """A file's text and structure, as its reader saw it.
+
+    `blocks` ascend, do not overlap, and only white space lies between them. All offsets anywhere in
+    ragstone (chunks, hits, citations) are characters into `text`. `format` is the reader's name
+    (`markdown`, `pdf`, …). `metadata` holds what the file says about itself (`author`, `date`, …).
+    """
+
+    text: str
+    blocks: tuple[Block, ...]
+    title: str
+    format: str
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of a document that is embedded and found as one: `document.text[start:end]`.
+
+    Chunks of a document ascend and do not overlap; only white space lies between and around them.
+    `headings` is the path of headings above it, outermost first, without the document's title.
+    `page` and `time_s` are those of its first block (a chunk never spans two pages). `tokens` counts
+    what the model will see: `embedding_text`, special tokens included.
+    """
+
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    page: int | None
+    time_s: float | None
+    tokens: int
+    embedding_text: str
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors. Thread-safe; deterministic up to batch composition.
+
+    Implementations: ONNX sentence encoders on this machine, OpenAI-compatible HTTP endpoints.
+    """
+
+    @property
+    def model_id(self) -> str:
+        """Name and revision or content hash; two embedders with equal ids give comparable vectors."""
+
+    @property
+    def dim(self) -> int:
+        """Length of each vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest input in tokens, special tokens and document prefix included; the rest is cut off."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text as the model would see it as a document, special tokens included."""
+
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """Character span of each token of `text`, ascending, special tokens left out, never cut off."""
+
+    def embed_documents(self, texts: Sequence[str]) -> Matrix:
+        """(n, dim) float32 unit rows in the order of `texts`."""
+
+    def embed_query(self, text: str) -> Vector:
+        """(dim,) float32 unit vector; does not depend on anything but `text`."""
+
+    def close(self) -> None:
+        """Release threads and sessions; further calls raise `ModelError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One found chunk. `score` is higher for better, in [0, 1] for hybrid mode.
+
+    `text == document_text(uri)[start:end]`. `sources` maps each source that scored it (`dense`,
+    `keyword`) to its own score. `page` is 1-based, None where the format has no pages; `time_s` is
+    seconds into the recording for subtitles, else None.
+    """
+
+    id: int
+    uri: str
+    title: str
+    text: str
+    score: float
+    start: int
+    end: int
+    page: int | None
+    time_s: float | None
+    headings: tuple[str, ...]
+    sources: Mapping[str, float]
+    metadata: Metadata
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """A source that did not take part in an answer and why, so that nothing is missing in silence."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Hits, best first (ties by id, ascending), and what it took; `timings_ms` is per stage."""
+
+    hits: tuple[Hit, ...]
+    degraded: tuple[Degraded, ...]
+    timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A checked source of an answer: `document_text(uri)[start:end] == quote`, always.
+
+    `n` is the number in the answer's text (`[1]`), 1-based.
+    """
+
+    n: int
+    uri: str
+    title: str
+    page: int | None
+    time_s: float | None
+    start: int
+    end: int
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a chat model counted for one answer; zeros for extractive answers."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with checked citations.
+
+    `grounded` is False when the documents do not hold the answer (`text` then says so, `citations`
+    is empty and no model was called). `model` is the chat model's name, or `extractive`.
+    """
+
+    text: str
+    citations: tuple[Citation, ...]
+    grounded: bool
+    model: str
+    hits: tuple[Hit, ...]
+    degraded: tuple[Degraded, ...]
+    usage: Usage
+    timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One earlier turn of a conversation, oldest first in a list of them."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDocument:
+    """A file that could not be indexed; `code` as in `errors.DocumentError`."""
+
+    path: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What one run of indexing did.
+
+    Counts are documents, except `chunks` (rows written) and `embedded` (vectors computed).
+    """
+
+    indexed: int
+    unchanged: int
+    removed: int
+    failed: tuple[FailedDocument, ...]
+    chunks: int
+    embedded: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """One moment of an indexing run; `done` of `total` in `stage`'s unit, `total` 0 while unknown.
+
+    Stages in order: `scan` and `read` count files, `embed` counts chunks, `seal` counts segments.
+    `uri` names the document that has just become durable and keyword-searchable (stage `read`), else None.
+    """
+
+    stage: Literal["scan", "read", "embed", "seal"]
+    done: int
+    total: int
+    uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """A document as listed. `size_bytes` is the source file's; times are Unix seconds."""
+
+    id: int
+    uri: str
+    title: str
+    format: str
+    size_bytes: int
+    modified_s: float
+    indexed_s: float
+    chunks: int
+    metadata: Metadata
