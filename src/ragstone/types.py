@@ -263,3 +263,28 @@ class DocumentInfo:
     indexed_s: float
     chunks: int
     metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSources:
+    """First event of an answer: the hits it may cite; `hits[n - 1]` is source `n`."""
+
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerToken:
+    """A piece of the answer's text, in order."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDone:
+    """Last event of an answer: the whole, with checked citations. Its text is final: a citation that
+    failed its check is gone from it although a token showed it."""
+
+    answer: Answer
+
+
+AnswerEvent: TypeAlias = AnswerSources | AnswerToken | AnswerDone
