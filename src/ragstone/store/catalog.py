@@ -1,0 +1,215 @@
+"""The catalog: one SQLite file that is the truth about a collection.
+
+A thing exists from the moment its transaction commits here (WAL, synchronous=FULL); everything else on disk
+is derived from it. This module owns the connections and the transactions; what is in the tables is read and
+written by the functions of `store.documents` and `store.vectors`, which take a connection from here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from queue import Empty, Full, LifoQueue
+
+import apsw
+
+from ragstone.errors import DamagedError, DiskFullError, MismatchError, RagstoneError, StoreError
+from ragstone.store.schema import migrate
+
+OLDEST_SAFE_SQLITE = (3, 51, 3)  # older ones can lose a commit when the WAL is reset; DESIGN "Data on disk"
+BUSY_TIMEOUT_MS = 5_000  # a checkpoint or another reader's recovery, never a writer: they hold the lock file
+MAX_IDLE_READERS = 8
+FREE_BYTES_TO_WRITE = 8 << 20  # a WAL of 1,000 pages, a batch of text and room to say what went wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every vector of a collection has in common; a mismatch is refused before the first write."""
+
+    model_id: str
+    dim: int
+    metric: str
+    chunker_version: int
+
+
+class Catalog:
+    """The truth about one collection. Thread-safe: readers each use a connection of their own, writers take turns."""
+
+    def __init__(self, path: Path, writer: apsw.Connection) -> None:
+        self._path = path
+        self._writer = writer
+        self._writing = threading.RLock()
+        self._readers: LifoQueue[apsw.Connection] = LifoQueue(MAX_IDLE_READERS)
+        self._watcher = _connect(path)
+        self._watching = threading.Lock()
+        self._in_transaction = False
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: Path) -> Catalog:
+        """Open or create the catalog at `path` and bring its schema up to date.
+
+        Raises `DamagedError` when the file is not a usable SQLite database, `MismatchError` when a newer
+        ragstone wrote it, `DiskFullError` when a new one does not fit.
+        """
+        if tuple(map(int, apsw.sqlite_lib_version().split(".")[:3])) < OLDEST_SAFE_SQLITE:
+            raise StoreError(
+                f"SQLite {apsw.sqlite_lib_version()} can lose commits, 3.51.3 is the oldest that is safe",
+                hint="pip install --upgrade apsw",
+            )
+        with translated(path):
+            writer = _connect(path)
+            migrate(writer)
+            return cls(path, writer)
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._path
+
+    def close(self) -> None:
+        """Fold the WAL into the database where possible and close every connection."""
+        with self._writing:
+            if self._closed:
+                return
+            self._closed = True
+            # Another process may be reading, or the disk be full: then the WAL simply stays, which is safe.
+            with suppress(apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError):
+                self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._writer.close()
+            self._watcher.close()
+            while True:
+                try:
+                    self._readers.get_nowait().close()
+                except Empty:
+                    return
+
+    # -- transactions ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[apsw.Connection]:
+        """One durable transaction; nested use joins the outer one. Foreign errors are translated at the rim."""
+        with self._writing, translated(self._path):
+            if self._in_transaction:
+                yield self._writer
+                return
+            _require_space(self._path)
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._in_transaction = True
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:  # a full disk makes SQLite roll back by itself
+                    self._writer.execute("ROLLBACK")
+                raise
+            finally:
+                self._in_transaction = False
+
+    @contextmanager
+    def reading(self) -> Iterator[apsw.Connection]:
+        """A connection that sees one snapshot for the length of the block."""
+        with translated(self._path):
+            try:
+                db = self._readers.get_nowait()
+            except Empty:
+                db = _connect(self._path)
+            try:
+                with db:  # a savepoint: one snapshot
+                    yield db
+            finally:
+                try:
+                    self._readers.put_nowait(db)
+                except Full:  # more readers at once than we keep
+                    db.close()
+
+    def version(self) -> int:
+        """A number that differs from the last one whenever any process has committed in between (≈ 2 µs)."""
+        with self._watching, translated(self._path):
+            (value,) = self._watcher.execute("PRAGMA data_version").fetchall()[0]
+            assert isinstance(value, int)  # noqa: S101  - SQLite's own guarantee, for the type checker
+            return value
+
+    # -- identity ----------------------------------------------------------------------------------------
+
+    def identity(self) -> Identity | None:
+        """What the collection's vectors have in common; None before its first write."""
+        with self.reading() as db:
+            rows = {str(key): str(value) for key, value in db.execute("SELECT key, value FROM identity")}
+        if not rows:
+            return None
+        return Identity(rows["model_id"], int(rows["dim"]), rows["metric"], int(rows["chunker_version"]))
+
+    def settle_identity(self, wanted: Identity) -> None:
+        """Record the identity at the first write; later, raise `MismatchError` unless `wanted` equals it."""
+        found = self.identity()
+        if found == wanted:
+            return
+        if found is None:
+            with self.transaction() as db:
+                rows = [(key, str(value)) for key, value in asdict(wanted).items()]
+                db.executemany("INSERT INTO identity VALUES (?, ?)", rows)
+            return
+        differing = ", ".join(
+            f"{key} {getattr(found, key)!r}, not {value!r}"
+            for key, value in asdict(wanted).items()
+            if getattr(found, key) != value
+        )
+        raise MismatchError(
+            f"this collection was built with {differing}",
+            hint="set the model it was built with, or index into another --collection",
+        )
+
+
+def _connect(path: Path) -> apsw.Connection:
+    db = apsw.Connection(str(path))
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    db.pragma("journal_mode", "wal")
+    db.pragma("synchronous", "full")
+    db.pragma("foreign_keys", "off")
+    db.pragma("secure_delete", "on")  # a deleted document's text is overwritten, not merely unlinked
+    return db
+
+
+def _require_space(path: Path) -> None:
+    # Checked before a write, so that there is room left for the WAL to be folded back and searching goes on.
+    free = os.statvfs(path.parent)
+    available = free.f_bavail * free.f_frsize
+    if available < FREE_BYTES_TO_WRITE:
+        raise DiskFullError(
+            f"{available >> 10} KiB are free at {path.parent}, writing needs {FREE_BYTES_TO_WRITE >> 10} KiB",
+            hint="free some space and run the same command again; nothing acknowledged was lost",
+        )
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors as ours for the length of a block; `path` is the database, for the message."""
+    try:
+        yield
+    except RagstoneError:
+        raise
+    except apsw.FullError as error:
+        raise DiskFullError(
+            f"no space left at {path.parent}",
+            hint="free some space and run the same command again; nothing acknowledged was lost",
+        ) from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise DamagedError(
+            f"the catalog {path} is damaged: {error}",
+            hint="restore it from a backup; `ragstone doctor` says what else is wrong",
+        ) from error
+    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
+        raise StoreError(
+            f"the catalog {path} cannot be opened: {error}", hint="check the folder's owner and permissions"
+        ) from error
+    except apsw.IOError as error:
+        raise StoreError(f"reading or writing {path} failed: {error}", hint="check the disk") from error
+    except apsw.BusyError as error:
+        raise StoreError(
+            f"{path} stayed busy for {BUSY_TIMEOUT_MS / 1000:.0f} s", hint="try again in a moment"
+        ) from error

@@ -1,0 +1,344 @@
+"""Documents and chunks in the catalog: stored, compared, listed, filtered, deleted.
+
+Functions over a connection that `Catalog.transaction` or `Catalog.reading` gave; those that write expect to
+be inside a transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+import apsw
+import numpy as np
+
+from ragstone.errors import NotFoundError
+from ragstone.store.filters import compile_filter
+from ragstone.store.sql import first, row, rows
+from ragstone.types import Chunk, DocumentInfo, Ids, Metadata, ParsedDocument
+
+_ISO_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}.{0,20})?)?)?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a document came from: its name, and what tells whether it changed.
+
+    `modified_ns` is Unix nanoseconds; `content_sha256` has 32 bytes.
+    """
+
+    uri: str
+    size_bytes: int
+    modified_ns: int
+    content_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentState:
+    """A document as the last indexing run left it."""
+
+    id: int
+    size_bytes: int
+    modified_ns: int
+    content_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk with what a hit shows of its document; `text` is `document_text[start:end]`."""
+
+    id: int
+    uri: str
+    title: str
+    text: str
+    start: int
+    end: int
+    page: int | None
+    time_s: float | None
+    headings: tuple[str, ...]
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class KeywordRow:
+    """What the keyword index holds of a chunk: `text` is context and body, as the model sees them."""
+
+    chunk_id: int
+    document_id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows of the catalog; `unembedded` chunks wait for a vector, `pending` vectors for a segment."""
+
+    documents: int
+    chunks: int
+    unembedded: int
+    pending: int
+    tombstones: int
+
+
+# -- writing ---------------------------------------------------------------------------------------------
+
+
+def put_document(
+    db: apsw.Connection, source: Source, document: ParsedDocument, chunks: Sequence[Chunk]
+) -> int:
+    """Store a document in place of any with the same uri; the number of chunks new to the catalog.
+
+    A chunk whose embedding text is unchanged keeps its id, and with it its vector; the others are queued
+    for embedding and for the keyword index.
+    """
+    document_id = _put_row(db, source, document, len(chunks))
+    kept: defaultdict[bytes, list[int]] = defaultdict(list)
+    query = "SELECT id, embedding_sha256 FROM chunks WHERE document_id = ? ORDER BY ordinal DESC"
+    for chunk_id, key in rows(db, query, (document_id,)):
+        kept[key].append(chunk_id)
+
+    new: list[tuple[Any, ...]] = []
+    moved: list[tuple[Any, ...]] = []
+    ends = [chunk.start for chunk in chunks[1:]] + [len(document.text)]
+    for ordinal, (chunk, tile_end) in enumerate(zip(chunks, ends, strict=True)):
+        tile_start = 0 if ordinal == 0 else chunk.start
+        text = document.text[chunk.start : chunk.end]
+        context = chunk.embedding_text.removesuffix(text)
+        headings = json.dumps(chunk.headings, ensure_ascii=False)
+        place = (ordinal, tile_start, chunk.start, chunk.end, chunk.page, chunk.time_s, headings)
+        tile = document.text[tile_start:tile_end]
+        key = embedding_key(chunk.embedding_text)
+        if kept[key]:
+            moved.append((*place, tile, kept[key].pop()))
+        else:
+            new.append((document_id, *place, chunk.tokens, key, context, tile))
+
+    remove_chunks(db, [chunk_id for ids in kept.values() for chunk_id in ids])
+    db.executemany(
+        "UPDATE chunks SET ordinal = ?, tile_start = ?, start = ?, end = ?, page = ?, time_s = ?, headings = ?,"
+        " tile = ? WHERE id = ?",
+        moved,
+    )
+    for values in new:
+        db.execute(
+            "INSERT INTO chunks (document_id, ordinal, tile_start, start, end, page, time_s, headings, tokens,"
+            " embedding_sha256, context, tile) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+        chunk_id = db.last_insert_rowid()
+        db.execute("INSERT INTO unembedded VALUES (?)", (chunk_id,))
+        db.execute("INSERT INTO changes (chunk_id, deleted) VALUES (?, 0)", (chunk_id,))
+    return len(new)
+
+
+def touch_document(db: apsw.Connection, document_id: int, source: Source) -> None:
+    """Record that a file was touched but its content is the same, so that it is not hashed again."""
+    db.execute(
+        "UPDATE documents SET size_bytes = ?, modified_ns = ? WHERE id = ?",
+        (source.size_bytes, source.modified_ns, document_id),
+    )
+
+
+def delete_documents(db: apsw.Connection, document_ids: Iterable[int]) -> None:
+    """Remove documents and their chunks; unknown ids are ignored."""
+    for document_id in document_ids:
+        query = "SELECT id FROM chunks WHERE document_id = ?"
+        remove_chunks(db, [chunk_id for (chunk_id,) in rows(db, query, (document_id,))])
+        db.execute("DELETE FROM documents WHERE id = ?", (document_id,))
+
+
+def remove_chunks(db: apsw.Connection, chunk_ids: Sequence[int]) -> None:
+    """Remove chunks with their vectors; those already sealed in a segment leave a tombstone."""
+    if not chunk_ids:
+        return
+    for chunk_id in chunk_ids:
+        db.execute("DELETE FROM chunks WHERE id = ?", (chunk_id,))
+        db.execute("INSERT INTO changes (chunk_id, deleted) VALUES (?, 1)", (chunk_id,))
+        db.execute("DELETE FROM unembedded WHERE chunk_id = ?", (chunk_id,))
+        waiting = db.changes()
+        db.execute("DELETE FROM pending_vectors WHERE chunk_id = ?", (chunk_id,))
+        if not waiting and not db.changes():
+            db.execute("INSERT INTO tombstones VALUES (?)", (chunk_id,))
+    db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
+
+
+def embedding_key(embedding_text: str) -> bytes:
+    """16 bytes that are equal for texts the model sees as equal (truncated SHA-256)."""
+    return hashlib.sha256(embedding_text.encode()).digest()[:16]
+
+
+def _put_row(db: apsw.Connection, source: Source, document: ParsedDocument, chunk_count: int) -> int:
+    values = (
+        document.title,
+        document.format,
+        PurePosixPath(source.uri).suffix.lower().removeprefix("."),
+        _date(document.metadata, source.modified_ns),
+        source.size_bytes,
+        source.modified_ns,
+        source.content_sha256,
+        time.time(),
+        chunk_count,
+        json.dumps(dict(document.metadata), ensure_ascii=False),
+    )
+    (document_id,) = row(
+        db,
+        "INSERT INTO documents (uri, title, format, extension, date, size_bytes, modified_ns, content_sha256,"
+        " indexed_s, chunk_count, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (uri) DO UPDATE SET title = excluded.title, format = excluded.format,"
+        " extension = excluded.extension, date = excluded.date, size_bytes = excluded.size_bytes,"
+        " modified_ns = excluded.modified_ns, content_sha256 = excluded.content_sha256,"
+        " indexed_s = excluded.indexed_s, chunk_count = excluded.chunk_count, metadata = excluded.metadata"
+        " RETURNING id",
+        (source.uri, *values),
+    )
+    return int(document_id)
+
+
+def _date(metadata: Metadata, modified_ns: int) -> str:
+    own = metadata.get("date")
+    if isinstance(own, str) and _ISO_DATE.match(own):
+        return own
+    return datetime.fromtimestamp(modified_ns / 1e9, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# -- reading ---------------------------------------------------------------------------------------------
+
+
+def states_below(db: apsw.Connection, root_uri: str) -> dict[str, DocumentState]:
+    """The documents at `root_uri` or in the folder of that name, by uri."""
+    folder = root_uri.rstrip("/")
+    found = rows(
+        db,
+        "SELECT uri, id, size_bytes, modified_ns, content_sha256 FROM documents"
+        " WHERE uri = ? OR (uri >= ? AND uri < ?)",
+        (root_uri, folder + "/", folder + "0"),  # "0" is the character after "/": a prefix as an index range
+    )
+    return {uri: DocumentState(*state) for uri, *state in found}
+
+
+def document_ids(db: apsw.Connection, uris: Sequence[str]) -> list[int]:
+    """The ids of documents by uri, in that order. Raises `NotFoundError` naming the first unknown one."""
+    ids: list[int] = []
+    for uri in uris:
+        found = first(db, "SELECT id FROM documents WHERE uri = ?", (uri,))
+        if found is None:
+            raise NotFoundError(f"no document {uri!r} in this collection", hint="`ragstone list` shows them")
+        ids.append(int(found[0]))
+    return ids
+
+
+def list_documents(
+    db: apsw.Connection, condition: str = "1", values: Sequence[Any] = ()
+) -> list[DocumentInfo]:
+    """Every document (for which an SQL condition holds), by uri."""
+    found = rows(
+        db,
+        "SELECT id, uri, title, format, size_bytes, modified_ns / 1e9, indexed_s, chunk_count, metadata"
+        f" FROM documents WHERE {condition} ORDER BY uri",
+        values,
+    )
+    return [DocumentInfo(*(*fields, json.loads(metadata))) for *fields, metadata in found]
+
+
+def document_text(db: apsw.Connection, document_id: int) -> str:
+    """The whole text of a document, exactly as its reader gave it."""
+    query = "SELECT tile FROM chunks WHERE document_id = ? ORDER BY ordinal"
+    return "".join(tile for (tile,) in rows(db, query, (document_id,)))
+
+
+def allowed_documents(db: apsw.Connection, filter_text: str) -> Ids:
+    """Ids, ascending, of the documents that pass a filter. Raises `InputError` for a malformed one."""
+    condition, values = compile_filter(filter_text)
+    found = rows(db, f"SELECT id FROM documents WHERE {condition} ORDER BY id", values)
+    return np.fromiter((id_ for (id_,) in found), dtype=np.int64)
+
+
+def stored_chunks(db: apsw.Connection, chunk_ids: Iterable[int]) -> dict[int, StoredChunk]:
+    """Chunks by id, each with its document's facts; ids deleted since are absent."""
+    found: dict[int, StoredChunk] = {}
+    query = (
+        "SELECT c.id, d.uri, d.title, c.tile, c.tile_start, c.start, c.end, c.page, c.time_s, c.headings,"
+        " d.metadata FROM chunks c JOIN documents d ON d.id = c.document_id WHERE c.id = ?"
+    )
+    for wanted in chunk_ids:
+        for id_, uri, title, tile, tile_start, start, end, page, time_s, headings, metadata in rows(
+            db, query, (int(wanted),)
+        ):
+            found[id_] = StoredChunk(
+                id=id_,
+                uri=uri,
+                title=title,
+                text=tile[start - tile_start : end - tile_start],
+                start=start,
+                end=end,
+                page=page,
+                time_s=time_s,
+                headings=tuple(json.loads(headings)),
+                metadata=json.loads(metadata),
+            )
+    return found
+
+
+def keyword_rows(db: apsw.Connection, chunk_ids: Iterable[int]) -> list[KeywordRow]:
+    """Context and body of chunks, in the order of their ids; ids deleted since are left out."""
+    query = (
+        "SELECT id, document_id, context || substr(tile, start - tile_start + 1, end - start)"
+        " FROM chunks WHERE id = ?"
+    )
+    return [KeywordRow(*found) for wanted in chunk_ids for found in rows(db, query, (int(wanted),))]
+
+
+def chunk_ids_after(db: apsw.Connection, last_id: int, limit: int) -> list[int]:
+    """Up to `limit` chunk ids above `last_id`, ascending."""
+    query = "SELECT id FROM chunks WHERE id > ? ORDER BY id LIMIT ?"
+    return [chunk_id for (chunk_id,) in rows(db, query, (last_id, limit))]
+
+
+def counts(db: apsw.Connection) -> Counts:
+    """How many rows of each kind there are."""
+    tables = ("documents", "chunks", "unembedded", "pending_vectors", "tombstones")
+    selected = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
+    return Counts(*row(db, f"SELECT {selected}"))
+
+
+# -- what the keyword index has to follow -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Chunks added and deleted after a sequence number, up to and with `last_sequence`."""
+
+    last_sequence: int
+    added: tuple[int, ...]
+    deleted: tuple[int, ...]
+
+
+def last_change(db: apsw.Connection) -> int:
+    """The newest sequence number ever given, 0 before the first; it survives trimming."""
+    found = first(db, "SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
+    return int(found[0]) if found else 0
+
+
+def changes_since(db: apsw.Connection, sequence: int, limit: int) -> Changes | None:
+    """The next up to `limit` changes after `sequence`; None if some of them have been trimmed away."""
+    (trimmed,) = row(db, "SELECT value FROM counters WHERE name = 'changes_trimmed'")
+    if sequence < trimmed:
+        return None
+    query = "SELECT sequence, chunk_id, deleted FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?"
+    found = list(rows(db, query, (sequence, limit)))
+    deleted = dict.fromkeys(chunk_id for _, chunk_id, gone in found if gone)
+    added = dict.fromkeys(chunk_id for _, chunk_id, gone in found if not gone and chunk_id not in deleted)
+    return Changes(found[-1][0] if found else sequence, tuple(added), tuple(deleted))
+
+
+def trim_changes(db: apsw.Connection, sequence: int) -> None:
+    """Forget the changes up to `sequence`, which the keyword index has durably applied."""
+    db.execute("DELETE FROM changes WHERE sequence <= ?", (sequence,))
+    db.execute("UPDATE counters SET value = max(value, ?) WHERE name = 'changes_trimmed'", (sequence,))

@@ -1,0 +1,107 @@
+"""The catalog's tables, as migrations that each run once, in order, in one transaction with their record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import apsw
+
+from ragstone.errors import MismatchError
+
+
+def m001_documents_chunks_vectors(db: apsw.Connection) -> None:
+    """Documents, their chunks, the queue of chunks to embed, vectors not yet sealed, segments."""
+    db.execute("""
+        CREATE TABLE identity (
+            key   TEXT PRIMARY KEY,      -- model_id, dim, metric, chunker_version
+            value TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE documents (
+            id             INTEGER PRIMARY KEY AUTOINCREMENT,   -- AUTOINCREMENT: ids are never reused
+            uri            TEXT NOT NULL UNIQUE,
+            title          TEXT NOT NULL,
+            format         TEXT NOT NULL,
+            extension      TEXT NOT NULL,                       -- lower case, without the dot
+            date           TEXT NOT NULL,                       -- ISO 8601: its own, else its file's
+            size_bytes     INTEGER NOT NULL,
+            modified_ns    INTEGER NOT NULL,
+            content_sha256 BLOB NOT NULL,
+            indexed_s      REAL NOT NULL,
+            chunk_count    INTEGER NOT NULL,
+            metadata       TEXT NOT NULL                        -- a JSON object
+        ) STRICT;
+
+        -- The texts of a document's chunks, in order, joined, are the document's text: each row also holds
+        -- the white space that follows the chunk ("tile"), so that no text is stored twice and none is lost.
+        CREATE TABLE chunks (
+            id               INTEGER PRIMARY KEY AUTOINCREMENT,
+            document_id      INTEGER NOT NULL,
+            ordinal          INTEGER NOT NULL,
+            tile_start       INTEGER NOT NULL,                  -- characters into the document's text
+            start            INTEGER NOT NULL,
+            end              INTEGER NOT NULL,
+            page             INTEGER,
+            time_s           REAL,
+            tokens           INTEGER NOT NULL,
+            headings         TEXT NOT NULL,                     -- a JSON list
+            embedding_sha256 BLOB NOT NULL,                     -- first 16 bytes; of the text the model sees
+            context          TEXT NOT NULL,                     -- what the model sees before the text
+            tile             TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX chunks_of_document ON chunks (document_id, ordinal);
+        CREATE INDEX chunks_by_embedding ON chunks (embedding_sha256);
+
+        CREATE TABLE unembedded (chunk_id INTEGER PRIMARY KEY) STRICT;
+
+        CREATE TABLE pending_vectors (
+            sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+            chunk_id INTEGER NOT NULL UNIQUE,
+            document_id INTEGER NOT NULL,
+            vector   BLOB NOT NULL                              -- dim little-endian float16
+        ) STRICT;
+
+        CREATE TABLE segments (
+            id              INTEGER PRIMARY KEY AUTOINCREMENT,
+            name            TEXT NOT NULL UNIQUE,
+            count           INTEGER NOT NULL,
+            manifest_sha256 BLOB NOT NULL,
+            created_s       REAL NOT NULL
+        ) STRICT;
+
+        CREATE TABLE tombstones (chunk_id INTEGER PRIMARY KEY) STRICT;   -- deleted, still in some segment
+
+        -- What the keyword index has to follow. Rows it has durably applied are trimmed.
+        CREATE TABLE changes (
+            sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+            chunk_id INTEGER NOT NULL,
+            deleted  INTEGER NOT NULL
+        ) STRICT;
+
+        CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+        INSERT INTO counters VALUES ('vector_removals', 0), ('changes_trimmed', 0);
+    """)
+
+
+MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (m001_documents_chunks_vectors,)
+
+
+def schema_version(db: apsw.Connection) -> int:
+    """Number of migrations applied to this catalog, 0 for an empty file."""
+    version = db.pragma("user_version")
+    assert isinstance(version, int)  # noqa: S101  - SQLite's own guarantee, for the type checker
+    return version
+
+
+def migrate(db: apsw.Connection) -> None:
+    """Bring the catalog to the newest schema. Raises `MismatchError` for one written by a newer ragstone."""
+    if schema_version(db) > len(MIGRATIONS):
+        raise MismatchError(
+            f"this collection has schema {schema_version(db)}, this ragstone knows {len(MIGRATIONS)}",
+            hint="upgrade ragstone, or use another --data-dir",
+        )
+    for number, migration in enumerate(MIGRATIONS, start=1):
+        if schema_version(db) < number:
+            with db:
+                migration(db)
+                db.pragma("user_version", number)

@@ -1,0 +1,158 @@
+"""Vectors in the catalog: the queue of chunks to embed, vectors not yet sealed, segments, tombstones.
+
+Functions over a connection that `Catalog.transaction` or `Catalog.reading` gave; those that write expect to
+be inside a transaction. Vectors are rows of bytes here; what they mean is the index's business.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import apsw
+import numpy as np
+import numpy.typing as npt
+
+from ragstone.store.sql import row, rows
+from ragstone.types import Ids
+
+HalfMatrix: TypeAlias = npt.NDArray[np.float16]  # (n, dim)
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedChunk:
+    """A chunk that waits for its vector; `embedding_text` is what the model has to see."""
+
+    id: int
+    document_id: int
+    embedding_text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingVectors:
+    """Vectors not yet sealed, in the order they were committed; rows of the three arrays correspond."""
+
+    last_sequence: int
+    chunk_ids: Ids
+    document_ids: Ids
+    vectors: HalfMatrix
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """A sealed segment the catalog vouches for; `manifest_sha256` has 32 bytes."""
+
+    id: int
+    name: str
+    count: int
+    manifest_sha256: bytes
+
+
+def queued_chunks(db: apsw.Connection, after_id: int, limit: int) -> list[QueuedChunk]:
+    """Up to `limit` chunks that wait for a vector, with ids above `after_id`, ascending."""
+    found = rows(
+        db,
+        "SELECT c.id, c.document_id, c.context || substr(c.tile, c.start - c.tile_start + 1, c.end - c.start),"
+        " c.tokens FROM unembedded u JOIN chunks c ON c.id = u.chunk_id"
+        " WHERE u.chunk_id > ? ORDER BY u.chunk_id LIMIT ?",
+        (after_id, limit),
+    )
+    return [QueuedChunk(*fields) for fields in found]
+
+
+def twins_with_vectors(db: apsw.Connection, first_id: int) -> list[tuple[int, int, int]]:
+    """Queued chunks from `first_id` on whose embedding text an older chunk with a vector shares.
+
+    As (chunk, its document, the older chunk): text that moved to another file is not embedded again.
+    """
+    found = rows(
+        db,
+        "SELECT c.id, c.document_id, (SELECT t.id FROM chunks t WHERE t.embedding_sha256 = c.embedding_sha256"
+        " AND t.id < c.id AND t.id NOT IN (SELECT chunk_id FROM unembedded) LIMIT 1) AS twin"
+        " FROM unembedded u JOIN chunks c ON c.id = u.chunk_id WHERE u.chunk_id >= ? AND twin IS NOT NULL",
+        (first_id,),
+    )
+    return [(int(chunk), int(document), int(twin)) for chunk, document, twin in found]
+
+
+def add_vectors(
+    db: apsw.Connection, chunk_ids: Sequence[int], document_ids: Sequence[int], vectors: HalfMatrix
+) -> int:
+    """Give queued chunks their vectors; the number stored. Chunks deleted meanwhile are passed over."""
+    stored = 0
+    little_endian = np.ascontiguousarray(vectors, dtype="<f2")
+    for chunk_id, document_id, vector in zip(chunk_ids, document_ids, little_endian, strict=True):
+        db.execute("DELETE FROM unembedded WHERE chunk_id = ?", (chunk_id,))
+        if db.changes():
+            db.execute(
+                "INSERT INTO pending_vectors (chunk_id, document_id, vector) VALUES (?, ?, ?)",
+                (chunk_id, document_id, vector.tobytes()),
+            )
+            stored += 1
+    return stored
+
+
+def pending_vectors(db: apsw.Connection, dim: int, after_sequence: int = 0) -> PendingVectors:
+    """The vectors committed after `after_sequence` and not yet sealed."""
+    query = (
+        "SELECT sequence, chunk_id, document_id, vector FROM pending_vectors"
+        " WHERE sequence > ? ORDER BY sequence"
+    )
+    found = list(rows(db, query, (after_sequence,)))
+    return PendingVectors(
+        last_sequence=found[-1][0] if found else after_sequence,
+        chunk_ids=np.array([fields[1] for fields in found], dtype=np.int64),
+        document_ids=np.array([fields[2] for fields in found], dtype=np.int64),
+        vectors=np.frombuffer(b"".join(fields[3] for fields in found), dtype="<f2").reshape(len(found), dim),
+    )
+
+
+def vector_removals(db: apsw.Connection) -> int:
+    """A count that grows whenever a vector is deleted: unchanged means pending rows were only added."""
+    (value,) = row(db, "SELECT value FROM counters WHERE name = 'vector_removals'")
+    return int(value)
+
+
+def segments(db: apsw.Connection) -> list[SegmentRow]:
+    """The live segments, oldest first."""
+    query = "SELECT id, name, count, manifest_sha256 FROM segments ORDER BY id"
+    return [SegmentRow(*fields) for fields in rows(db, query)]
+
+
+def tombstones(db: apsw.Connection) -> Ids:
+    """Chunk ids deleted since they were sealed, ascending."""
+    found = rows(db, "SELECT chunk_id FROM tombstones ORDER BY chunk_id")
+    return np.fromiter((id_ for (id_,) in found), dtype=np.int64)
+
+
+def replace_segments(
+    db: apsw.Connection,
+    *,
+    retired: Iterable[int],
+    name: str,
+    count: int,
+    manifest_sha256: bytes,
+    sealed_up_to: int,
+    purged: Iterable[int],
+    lost: Iterable[int] = (),
+) -> None:
+    """Put one segment in the place of `retired` ones and of the pending vectors up to `sealed_up_to`.
+
+    `purged` are tombstones that no segment holds any more; `lost` are chunks whose vectors could not be
+    saved: they are queued for embedding again. A `count` of 0 adds no segment.
+    """
+    db.executemany("DELETE FROM segments WHERE id = ?", [(id_,) for id_ in retired])
+    if count:
+        db.execute(
+            "INSERT INTO segments (name, count, manifest_sha256, created_s) VALUES (?, ?, ?, ?)",
+            (name, count, manifest_sha256, time.time()),
+        )
+    db.execute("DELETE FROM pending_vectors WHERE sequence <= ?", (sealed_up_to,))
+    db.executemany("DELETE FROM tombstones WHERE chunk_id = ?", [(int(id_),) for id_ in purged])
+    db.executemany(
+        "INSERT OR IGNORE INTO unembedded SELECT id FROM chunks WHERE id = ?", [(int(id_),) for id_ in lost]
+    )
+    db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
