@@ -22,6 +22,7 @@ import numpy as np
 
 from ragstone.errors import NotFoundError
 from ragstone.store.filters import compile_filter
+from ragstone.store.keyword import KeywordEntry
 from ragstone.store.sql import first, row, rows
 from ragstone.types import Chunk, DocumentInfo, Ids, Metadata, ParsedDocument
 
@@ -65,15 +66,6 @@ class StoredChunk:
     time_s: float | None
     headings: tuple[str, ...]
     metadata: Metadata
-
-
-@dataclass(frozen=True, slots=True)
-class KeywordRow:
-    """What the keyword index holds of a chunk: `text` is context and body, as the model sees them."""
-
-    chunk_id: int
-    document_id: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,13 +278,13 @@ def stored_chunks(db: apsw.Connection, chunk_ids: Iterable[int]) -> dict[int, St
     return found
 
 
-def keyword_rows(db: apsw.Connection, chunk_ids: Iterable[int]) -> list[KeywordRow]:
+def keyword_entries(db: apsw.Connection, chunk_ids: Iterable[int]) -> list[KeywordEntry]:
     """Context and body of chunks, in the order of their ids; ids deleted since are left out."""
     query = (
         "SELECT id, document_id, context || substr(tile, start - tile_start + 1, end - start)"
         " FROM chunks WHERE id = ?"
     )
-    return [KeywordRow(*found) for wanted in chunk_ids for found in rows(db, query, (int(wanted),))]
+    return [KeywordEntry(*found) for wanted in chunk_ids for found in rows(db, query, (int(wanted),))]
 
 
 def chunk_ids_after(db: apsw.Connection, last_id: int, limit: int) -> list[int]:

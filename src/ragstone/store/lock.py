@@ -37,6 +37,11 @@ class WriterLock:
         finally:
             self._release()
 
+    @property
+    def held_here(self) -> bool:
+        """Whether some thread of this process holds the lock at this moment."""
+        return self._holders > 0
+
     def _acquire(self) -> None:
         with self._guard:
             if self._holders == 0:

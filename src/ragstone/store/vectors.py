@@ -124,8 +124,7 @@ def segments(db: apsw.Connection) -> list[SegmentRow]:
 
 def tombstones(db: apsw.Connection) -> Ids:
     """Chunk ids deleted since they were sealed, ascending."""
-    found = rows(db, "SELECT chunk_id FROM tombstones ORDER BY chunk_id")
-    return np.fromiter((id_ for (id_,) in found), dtype=np.int64)
+    return _ids(db, "SELECT chunk_id FROM tombstones ORDER BY chunk_id")
 
 
 def replace_segments(
@@ -133,26 +132,46 @@ def replace_segments(
     *,
     retired: Iterable[int],
     name: str,
-    count: int,
+    chunk_ids: Ids,
     manifest_sha256: bytes,
     sealed_up_to: int,
-    purged: Iterable[int],
-    lost: Iterable[int] = (),
+    purged: Ids,
 ) -> None:
     """Put one segment in the place of `retired` ones and of the pending vectors up to `sealed_up_to`.
 
-    `purged` are tombstones that no segment holds any more; `lost` are chunks whose vectors could not be
-    saved: they are queued for embedding again. A `count` of 0 adds no segment.
+    `purged` are tombstones that no segment holds any more. Chunks deleted while the segment was built get
+    a tombstone here. Without `chunk_ids` no segment is added.
     """
     db.executemany("DELETE FROM segments WHERE id = ?", [(id_,) for id_ in retired])
-    if count:
+    if len(chunk_ids):
         db.execute(
             "INSERT INTO segments (name, count, manifest_sha256, created_s) VALUES (?, ?, ?, ?)",
-            (name, count, manifest_sha256, time.time()),
+            (name, len(chunk_ids), manifest_sha256, time.time()),
         )
     db.execute("DELETE FROM pending_vectors WHERE sequence <= ?", (sealed_up_to,))
-    db.executemany("DELETE FROM tombstones WHERE chunk_id = ?", [(int(id_),) for id_ in purged])
-    db.executemany(
-        "INSERT OR IGNORE INTO unembedded SELECT id FROM chunks WHERE id = ?", [(int(id_),) for id_ in lost]
-    )
+    db.executemany("DELETE FROM tombstones WHERE chunk_id = ?", [(id_,) for id_ in purged.tolist()])
+    gone = np.setdiff1d(chunk_ids, _ids(db, "SELECT id FROM chunks"))
+    db.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", [(id_,) for id_ in gone.tolist()])
     db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
+
+
+def queue_chunks_without_vector(db: apsw.Connection, sealed: Ids) -> int:
+    """Queue for embedding the chunks that are neither queued, nor pending, nor among `sealed`; how many."""
+    lost = np.setdiff1d(_ids(db, _CHUNKS_NOT_WAITING), sealed)
+    db.executemany("INSERT INTO unembedded VALUES (?)", [(id_,) for id_ in lost.tolist()])
+    return len(lost)
+
+
+_CHUNKS_NOT_WAITING = (
+    "SELECT id FROM chunks WHERE id NOT IN (SELECT chunk_id FROM unembedded)"
+    " AND id NOT IN (SELECT chunk_id FROM pending_vectors)"
+)
+
+
+def chunks_expected_in_segments(db: apsw.Connection) -> Ids:
+    """Ids, ascending, of the chunks whose vectors must be in some segment."""
+    return np.sort(_ids(db, _CHUNKS_NOT_WAITING))
+
+
+def _ids(db: apsw.Connection, query: str) -> Ids:
+    return np.fromiter((id_ for (id_,) in rows(db, query)), dtype=np.int64)

@@ -1,0 +1,155 @@
+"""Exact dense search over a snapshot: sealed segments and the tail of vectors not yet sealed.
+
+A snapshot never changes, so a search sees one state however much is written meanwhile. Knows no SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ragstone.index.segment import HalfMatrix, Scores, Segment
+from ragstone.types import Ids, Matrix, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Vectors not yet sealed, in memory: (n,) chunk ids, (n,) document ids, (n, dim) float32 rows."""
+
+    chunk_ids: Ids
+    document_ids: Ids
+    vectors: Matrix
+
+    @classmethod
+    def empty(cls, dim: int) -> Tail:
+        """A tail without rows."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, dim), np.float32))
+
+    def extended(self, chunk_ids: Ids, document_ids: Ids, vectors: HalfMatrix) -> Tail:
+        """A new tail with more rows behind these; this one stays as it is."""
+        return Tail(
+            np.concatenate([self.chunk_ids, chunk_ids]),
+            np.concatenate([self.document_ids, document_ids]),
+            np.concatenate([self.vectors, vectors.astype(np.float32)]),
+        )
+
+
+class DenseIndex:
+    """Cosine search over one snapshot of a collection. Immutable, thread-safe."""
+
+    def __init__(self, segments: Sequence[Segment], tail: Tail, tombstones: Ids) -> None:
+        """`tombstones`: ascending chunk ids that the segments hold and nobody may see."""
+        self.segments = tuple(segments)
+        self.tail = tail
+        self._live = tuple(_live_rows(segment, tombstones) for segment in segments)
+        # The tail's rows come in order of commit; looked up by chunk id they need an order of their own.
+        self._tail_order = np.argsort(tail.chunk_ids, kind="stable")
+        self._tail_sorted = tail.chunk_ids[self._tail_order]
+
+    @property
+    def count(self) -> int:
+        """Vectors that a search can return."""
+        sealed = sum(
+            segment.count if live is None else int(live.sum())
+            for segment, live in zip(self.segments, self._live, strict=True)
+        )
+        return sealed + len(self.tail.chunk_ids)
+
+    def search(self, vector: Vector, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Scores]:
+        """The `top_k` nearest chunks (all, if fewer) and their cosines, best first, ties by id, ascending.
+
+        `allowed`: ascending ids of the documents whose chunks may be given; None for all. Exact.
+        """
+        ids: list[Ids] = []
+        scores: list[Scores] = []
+        for segment, live in zip(self.segments, self._live, strict=True):
+            passing = _passing(segment.document_ids, allowed)
+            if passing is not None and live is not None:
+                passing &= live
+            rows, found = segment.search(vector, top_k=top_k, live=live if passing is None else passing)
+            ids.append(segment.chunk_ids[rows])
+            scores.append(found)
+        if len(self.tail.chunk_ids):
+            passing = _passing(self.tail.document_ids, allowed)
+            rows = np.arange(len(self.tail.chunk_ids)) if passing is None else np.flatnonzero(passing)
+            ids.append(self.tail.chunk_ids[rows])
+            scores.append(
+                self.tail.vectors[rows] @ vector if passing is not None else self.tail.vectors @ vector
+            )
+        if not ids:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        return _best(np.concatenate(ids), np.concatenate(scores), top_k)
+
+    def score(self, vector: Vector, ids: Ids) -> Scores:
+        """(n,) cosine of each chunk in `ids`; NaN for a chunk that has no vector (yet)."""
+        scores = np.full(len(ids), np.nan, dtype=np.float32)
+        for place, gathered in self._located(ids):
+            scores[place] = gathered @ vector
+        return scores
+
+    def vectors(self, ids: Ids) -> Matrix:
+        """(n, dim) vector of each chunk in `ids`; rows of NaN for a chunk that has none (yet)."""
+        dim = self.tail.vectors.shape[1]
+        found = np.full((len(ids), dim), np.nan, dtype=np.float32)
+        for place, gathered in self._located(ids):
+            found[place] = gathered
+        return found
+
+    def _located(self, ids: Ids) -> list[tuple[npt.NDArray[np.int64], Matrix]]:
+        """(positions in `ids`, their vectors), per segment and for the tail."""
+        parts: list[tuple[npt.NDArray[np.int64], Matrix]] = []
+        for segment, live in zip(self.segments, self._live, strict=True):
+            place, rows = _lookup(segment.chunk_ids, ids)
+            if live is not None:
+                alive = live[rows]
+                place, rows = place[alive], rows[alive]
+            if len(place):
+                parts.append((place, segment.vectors[rows].astype(np.float32)))
+        place, rows = _lookup(self._tail_sorted, ids)
+        if len(place):
+            parts.append((place, self.tail.vectors[self._tail_order[rows]]))
+        return parts
+
+
+def _lookup(ascending: Ids, wanted: Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(positions in `wanted` that occur in `ascending`, where they occur there)."""
+    if not len(ascending) or not len(wanted):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    rows = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    place = np.flatnonzero(ascending[rows] == wanted)
+    return place, rows[place]
+
+
+def _live_rows(segment: Segment, tombstones: Ids) -> npt.NDArray[np.bool_] | None:
+    """Which rows of a segment are not deleted; None when all are there."""
+    _, dead = _lookup(segment.chunk_ids, tombstones)
+    if not len(dead):
+        return None
+    live = np.ones(segment.count, dtype=bool)
+    live[dead] = False
+    return live
+
+
+def _passing(document_ids: Ids, allowed: Ids | None) -> npt.NDArray[np.bool_] | None:
+    """Which rows belong to an allowed document; None when there is no filter."""
+    if allowed is None:
+        return None
+    if not len(allowed) or not len(document_ids):
+        return np.zeros(len(document_ids), dtype=bool)
+    # Document ids are dense integers, so a table of them is smaller than the rows and one gather answers.
+    table = np.zeros(max(int(allowed[-1]), int(document_ids.max())) + 1, dtype=bool)
+    table[allowed] = True
+    passing: npt.NDArray[np.bool_] = table[document_ids]
+    return passing
+
+
+def _best(ids: Ids, scores: Scores, top_k: int) -> tuple[Ids, Scores]:
+    if len(ids) > 4 * top_k:  # a partial sort first: the tail can be long
+        threshold = np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
+        keep = scores >= threshold
+        ids, scores = ids[keep], scores[keep]
+    order = np.lexsort((ids, -scores))[:top_k]
+    return ids[order], scores[order]
