@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,16 @@ class KeywordEntry:
     chunk_id: int
     document_id: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedQuery:
+    """A query as the index sees it: analysed words in order (repeats kept), the idf (n,) of each, and `bound`,
+    the highest BM25 that a chunk could reach; 0 for a query without terms."""
+
+    words: tuple[str, ...]
+    idf: Scores
+    bound: float
 
 
 class KeywordIndex:
@@ -154,12 +164,19 @@ class KeywordIndex:
             scores[known] = values[order[place[known]]]
         return scores
 
-    def idf(self, terms: Iterable[str]) -> Scores:
-        """Inverse document frequency (n,) of analysed terms: ln(1 + (N - n + ½)/(n + ½)), Robertson's."""
+    def weigh(self, query: str) -> WeighedQuery:
+        """The terms of `query` with their inverse document frequencies, and the highest BM25 within reach."""
+        terms = analyse_query(query)
         searcher = self._index.searcher()
-        found = np.array([searcher.doc_freq(_WORDS, term) for term in terms], np.float64)
-        total = max(searcher.num_docs, 1)
-        return np.log1p((np.maximum(total - found, 0) + 0.5) / (found + 0.5)).astype(np.float32)
+        idf = dict(zip(terms.words, _idf(searcher, _WORDS, terms.words), strict=True))
+        characters = _idf(searcher, _CHARACTERS, terms.characters)
+        phrases = sum(idf[word] for phrase in terms.phrases for word in phrase if word in idf)
+        weights = np.array([idf[word] for word in terms.words], np.float32)
+        return WeighedQuery(
+            words=terms.words,
+            idf=weights,
+            bound=BM25_TERM_MAX * float(weights.sum() + characters.sum() + phrases),
+        )
 
     def close(self) -> None:
         """Nothing to flush: `apply` is durable when it returns. The files are unmapped with the object."""
@@ -246,6 +263,13 @@ def _checksum_holds(path: Path) -> bool:
         return bool(magic == _FOOTER_MAGIC and end >= 0 and zlib.crc32(data[:end]) == footer["crc"])
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return False
+
+
+def _idf(searcher: tantivy.Searcher, field: str, terms: Sequence[str]) -> Scores:
+    """ln(1 + (N - n + ½)/(n + ½)), as tantivy weighs a term (Robertson and Zaragoza 2009)."""
+    found = np.array([searcher.doc_freq(field, term) for term in terms], np.float64)
+    total = np.maximum(searcher.num_docs, found)
+    return np.log1p((total - found + 0.5) / (found + 0.5)).astype(np.float32)
 
 
 def _schema() -> tantivy.Schema:

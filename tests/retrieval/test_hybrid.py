@@ -1,0 +1,154 @@
+"""Hybrid search over real sources: an exact matrix and a keyword index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragstone.errors import DamagedError, InputError
+from ragstone.retrieval.hybrid import Ranking, search
+from ragstone.store.keyword import KeywordEntry, KeywordIndex
+from ragstone.types import Ids, Matrix, SearchMode, Vector
+
+TEXTS = {
+    1: "The rotor blade stalls at high angles.",
+    2: "Heat flows through the plate by conduction.",
+    3: "A shock wave stands before the blunt body.",
+    4: "Boundary layer transition on a flat plate.",
+    5: "Bread rises when yeast makes gas.",
+}
+
+
+class ExactDense:
+    """Cosine by brute force; chunk `i` belongs to document `i`."""
+
+    def __init__(self, ids: Sequence[int], rows: Matrix) -> None:
+        self._ids = np.array(ids, np.int64)
+        self._rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def search(self, vector: Vector, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Vector]:
+        keep = np.ones(len(self._ids), bool) if allowed is None else np.isin(self._ids, allowed)
+        ids, scores = self._ids[keep], (self._rows @ vector)[keep]
+        order = np.lexsort((ids, -scores))[:top_k]
+        return ids[order], scores[order]
+
+    def score(self, vector: Vector, ids: Ids) -> Vector:
+        known = {int(i): float(s) for i, s in zip(self._ids, self._rows @ vector, strict=True)}
+        return np.array([known.get(int(i), np.nan) for i in ids], np.float32)
+
+    def vectors(self, ids: Ids) -> Matrix:
+        places = {int(i): row for i, row in zip(self._ids, self._rows, strict=True)}
+        nothing = np.full(self._rows.shape[1], np.nan, np.float32)
+        return np.array([places.get(int(i), nothing) for i in ids], np.float32).reshape(len(ids), -1)
+
+
+class FailingDense(ExactDense):
+    """A dense source whose files are damaged."""
+
+    def search(self, vector: Vector, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Vector]:
+        raise DamagedError("segment 3 fails its checksum")
+
+
+@pytest.fixture
+def keyword(tmp_path: Path) -> KeywordIndex:
+    index = KeywordIndex.open(tmp_path / "keyword", writable=True)
+    index.apply(add=[KeywordEntry(i, i, text) for i, text in TEXTS.items()], delete=[], sequence=1)
+    return index
+
+
+def one_hot(chunk_id: int, *, dim: int = 8) -> Vector:
+    vector: Vector = np.eye(dim, dtype=np.float32)[chunk_id]
+    return vector
+
+
+@pytest.fixture
+def dense() -> ExactDense:
+    return ExactDense(list(TEXTS), np.stack([one_hot(i) for i in TEXTS]))
+
+
+def texts(ids: Ids) -> list[str]:
+    return [TEXTS[int(i)] for i in ids]
+
+
+def run(
+    query: str,
+    vector: Vector | None,
+    dense: ExactDense,
+    keyword: KeywordIndex,
+    *,
+    mode: SearchMode = "hybrid",
+    top_k: int = 5,
+    allowed: Ids | None = None,
+) -> Ranking:
+    return search(
+        query,
+        vector,
+        mode=mode,
+        top_k=top_k,
+        dense=dense,
+        keyword=keyword,
+        load_texts=texts,
+        allowed=allowed,
+    )
+
+
+def test_a_chunk_that_both_sources_like_comes_first(dense: ExactDense, keyword: KeywordIndex) -> None:
+    ranking = run("flat plate", one_hot(2) + one_hot(4) * 0.9, dense, keyword)
+    assert ranking.ids[0] == 4
+    assert set(ranking.sources[4]) == {"dense", "keyword"}
+
+
+def test_hybrid_scores_lie_between_0_and_1_and_descend(dense: ExactDense, keyword: KeywordIndex) -> None:
+    for query in (*TEXTS.values(), "nothing known", "", "plate plate plate"):
+        ranking = run(query, one_hot(3), dense, keyword)
+        assert ((ranking.scores >= 0) & (ranking.scores <= 1)).all()
+        assert (np.diff(ranking.scores) <= 0).all()
+
+
+def test_each_mode_uses_its_own_sources(dense: ExactDense, keyword: KeywordIndex) -> None:
+    by_dense = run("yeast", one_hot(3), dense, keyword, mode="dense", top_k=1)
+    by_keyword = run("yeast", one_hot(3), dense, keyword, mode="keyword", top_k=1)
+    assert (by_dense.ids.tolist(), by_keyword.ids.tolist()) == ([3], [5])
+    assert (list(by_dense.sources[3]), list(by_keyword.sources[5])) == (["dense"], ["keyword"])
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "keyword"])
+def test_only_chunks_of_allowed_documents_come_back(
+    dense: ExactDense, keyword: KeywordIndex, mode: SearchMode
+) -> None:
+    allowed = np.array([2, 5], np.int64)
+    ranking = run("plate yeast", one_hot(4), dense, keyword, mode=mode, allowed=allowed)
+    assert set(ranking.ids.tolist()) == {2, 5}
+
+
+def test_a_chunk_without_a_vector_yet_is_found_by_its_words(keyword: KeywordIndex) -> None:
+    dense = ExactDense([1, 2, 3, 4], np.stack([one_hot(i) for i in (1, 2, 3, 4)]))
+    near_all = sum(one_hot(i) for i in range(8)) / np.sqrt(8, dtype=np.float32)  # cosine .35 with each
+    ranking = run("yeast makes bread rise", near_all, dense, keyword)
+    assert ranking.ids[0] == 5
+    assert set(ranking.sources[5]) == {"keyword"}
+
+
+def test_a_failing_source_is_reported_and_the_other_answers(keyword: KeywordIndex) -> None:
+    broken = FailingDense(list(TEXTS), np.stack([one_hot(i) for i in TEXTS]))
+    ranking = run("yeast", one_hot(1), broken, keyword)
+    assert ranking.ids.tolist() == [5]
+    assert [(d.source, d.reason) for d in ranking.degraded] == [("dense", "segment 3 fails its checksum")]
+    with pytest.raises(DamagedError):
+        run("yeast", one_hot(1), broken, keyword, mode="dense")
+
+
+def test_without_a_query_vector_hybrid_answers_by_keyword(dense: ExactDense, keyword: KeywordIndex) -> None:
+    assert run("yeast", None, dense, keyword).ids.tolist() == [5]
+    with pytest.raises(InputError, match="vector"):
+        run("yeast", None, dense, keyword, mode="dense")
+    with pytest.raises(InputError, match="top_k is 0"):
+        run("yeast", None, dense, keyword, top_k=0)
+
+
+def test_equal_scores_come_in_order_of_id(dense: ExactDense, keyword: KeywordIndex) -> None:
+    ranking = run("nothing known", one_hot(0), dense, keyword)
+    assert ranking.ids.tolist() == sorted(TEXTS)
