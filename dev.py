@@ -114,8 +114,8 @@ def set_up() -> None:
     if run(PYTHON, "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('pip') is None)"):
         run(PYTHON, "-m", "ensurepip")  # an earlier run was stopped half-way
     say("installing what requirements.lock names (hashes checked; a minute or two the first time)")
-    pip("install", "--quiet", "--require-hashes", "--requirement", LOCK)
-    pip("install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT)
+    pip("install", "-qq", "--require-hashes", "--requirement", LOCK)
+    pip("install", "-qq", "--no-deps", "--no-build-isolation", "--editable", ROOT)
     STAMP.write_text(key)
 
 

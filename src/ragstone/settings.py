@@ -1,0 +1,372 @@
+"""Every setting, its range, and where its value came from.
+
+Precedence: arguments > environment > `.env` > configuration file (TOML) > default. The environment's names
+are the settings' own in capitals after `RAGSTONE_`; a few well-known names (`OPENAI_API_KEY`, `PORT`, …) are
+read too. An unknown name after our prefix, or in the file, is an error that names the nearest real one.
+
+Knows no other part of ragstone but its errors. Only the engine and the edges read it: domain code takes
+plain arguments.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from dotenv.parser import parse_stream
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+
+from ragstone.errors import SettingsError
+
+PREFIX = "RAGSTONE_"
+FILE_NAME = "ragstone.toml"
+MASK = "********"
+
+
+def xdg_folder(variable: str, fallback: str, environ: Mapping[str, str]) -> Path:
+    """`<variable>/ragstone`, or `<home>/<fallback>/ragstone` where it is unset or, as XDG says, relative."""
+    base = environ.get(variable, "")
+    if base and Path(base).is_absolute():
+        return Path(base) / "ragstone"
+    home = environ.get("HOME")
+    try:
+        return (Path(home) if home else Path.home()) / fallback / "ragstone"
+    except RuntimeError as error:
+        raise SettingsError(
+            "no home folder to keep data in: HOME is not set and the user has none",
+            hint="name a folder with --data-dir or RAGSTONE_DATA_DIR",
+        ) from error
+
+
+def _full_path(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
+
+
+def _endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an http:// or https:// address")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user name or password; the key has a setting of its own")
+    return url.rstrip("/")
+
+
+def _model_name(name: str) -> str:
+    """`english` and `multilingual` are the names an earlier service used."""
+    if name.lower() == "multilingual":
+        raise ValueError(
+            "no multilingual model is built in; put an ONNX one such as multilingual-e5-small in a folder "
+            "and give that folder"
+        )
+    return "minilm" if name.lower() == "english" else name
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+FullPath = Annotated[Path, AfterValidator(_full_path)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Settings(BaseModel):
+    """What a user may set. Immutable; `Settings()` takes defaults and reads nothing, `Settings.load()` reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    data_dir: FullPath = Field(
+        default_factory=lambda: xdg_folder("XDG_DATA_HOME", ".local/share", os.environ),
+        description="folder of collections, the prepared model and logs",
+    )
+    collection: str = Field(
+        default="default",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",  # a folder name on every file system
+        description="collection that commands work on",
+    )
+
+    model: Annotated[str, AfterValidator(_model_name)] = Field(
+        default="minilm",
+        min_length=1,
+        description="embedding model: minilm (built in), an ONNX model's folder, a hub name, or openai:<model>",
+    )
+    model_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="threads that embed while indexing; unset: one per physical core",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="where the embedding model runs; auto takes a GPU when ONNX Runtime can use one",
+    )
+    embedding_base_url: Endpoint | None = Field(
+        default=None, description="OpenAI-compatible endpoint for model=openai:<model>, ending in /v1"
+    )
+    embedding_api_key: SecretStr | None = Field(default=None, description="key for embedding_base_url")
+
+    chat_model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="model that writes answers; unset: quoted sentences, nothing is sent",
+    )
+    chat_base_url: Endpoint | None = Field(
+        default=None,
+        description="OpenAI-compatible endpoint of chat_model, ending in /v1; unset: OpenAI's own",
+    )
+    chat_api_key: SecretStr | None = Field(default=None, description="key for chat_base_url")
+    chat_organization: str | None = Field(
+        default=None, description="organization sent with each chat request"
+    )
+    # 60 s: what people wait for a whole answer; a local model on a slow machine may need more.
+    chat_timeout_s: float = Field(
+        default=60.0, gt=0, le=3600, description="seconds an answer may take in all"
+    )
+    answer_k: int = Field(default=4, ge=1, le=10, description="chunks an answer may draw on")
+    max_context_length: int = Field(
+        default=8000, ge=256, le=1_000_000, description="tokens of sources and history in one chat request"
+    )
+    enable_streaming: bool = Field(default=True, description="show an answer while it is written")
+
+    top_k: int = Field(default=10, ge=1, le=100, description="hits a search returns")
+
+    chunk_tokens: int | None = Field(
+        default=None,
+        ge=32,
+        le=8192,
+        description="longest chunk in tokens; unset: what the embedding model reads",
+    )
+    max_file_bytes: int = Field(
+        default=50_000_000, ge=1, le=1 << 34, description="larger files are reported as too_large, not read"
+    )
+    reader_workers: int = Field(default=1, ge=1, le=32, description="processes that read documents")
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="address that serve listens on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port that serve listens on; 0: any free one")
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
+        default="info", description="least level written to <data_dir>/logs"
+    )
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_from_bool(cls, value: object, info: Any) -> object:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("is true or false, which this setting is not")  # pydantic would read 1 or 0
+        return value
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Setting → where its value came from, in words; `default` for the rest."""
+        return {name: self._origins.get(name, "default") for name in type(self).model_fields}
+
+    def shown(self) -> dict[str, str | int | float | bool | None]:
+        """Setting → value for people, secrets masked."""
+        return {name: _shown(getattr(self, name)) for name in type(self).model_fields}
+
+    @classmethod
+    def load(
+        cls,
+        config_file: str | Path | None = None,
+        overrides: Mapping[str, object] | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        working_dir: str | Path | None = None,
+    ) -> Settings:
+        """Settings from every source. `overrides` are arguments by setting name; None there means not given.
+
+        `environ` and `working_dir` default to the process's own. Raises `SettingsError` for an unknown
+        name, a value of the wrong type or out of range (with the value and where it was found), and for a
+        file that cannot be read.
+        """
+        environ = os.environ if environ is None else environ
+        working_dir = Path.cwd() if working_dir is None else Path(working_dir)
+        found: dict[str, Found] = {}
+        for item in _every_source(config_file, overrides or {}, environ, working_dir):
+            found.setdefault(item.field, item)  # sources come strongest first
+        values = {name: item.value for name, item in found.items()}
+        values.setdefault("data_dir", xdg_folder("XDG_DATA_HOME", ".local/share", environ))
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            raise _value_error(error, found) from error
+        settings._origins.update({name: item.origin for name, item in found.items()})
+        return settings
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value for `field` as it stood somewhere; `name` is what it was called there."""
+
+    field: str
+    value: object
+    name: str
+    origin: str
+
+
+def _every_source(
+    config_file: str | Path | None,
+    overrides: Mapping[str, object],
+    environ: Mapping[str, str],
+    working_dir: Path,
+) -> Iterator[Found]:
+    """All values, strongest source first. Every source is read, so that a mistake in any is reported."""
+    yield from _from_arguments(overrides)
+    yield from _from_environment(environ, lambda name: f"environment variable {name}")
+    dotenv = working_dir / ".env"
+    if dotenv.is_file():
+        yield from _from_dotenv(dotenv)
+    path = _config_path(config_file, environ, working_dir)
+    if path is not None:
+        yield from _from_toml(path)
+
+
+def _from_arguments(overrides: Mapping[str, object]) -> Iterator[Found]:
+    for name, value in overrides.items():
+        if name not in Settings.model_fields:
+            raise _unknown(name, "an argument", list(Settings.model_fields))
+        if value is not None:
+            yield Found(name, value, name, "argument")
+
+
+# Names that users of earlier services and of OpenAI's client already have set, and what they set here.
+WELL_KNOWN: Mapping[str, str] = {
+    "OPENAI_API_KEY": "chat_api_key",
+    "OPENAI_BASE_URL": "chat_base_url",
+    "OPENAI_ORG_ID": "chat_organization",
+    "OPENAI_MODEL": "chat_model",
+    "MAX_CONTEXT_LENGTH": "max_context_length",
+    "ENABLE_STREAMING": "enable_streaming",
+    "RAG_CPU_THREADS": "model_threads",
+    "RAG_DEVICE": "device",
+    "RAG_MODEL": "model",
+    "HOST": "host",
+    "PORT": "port",
+    "LOG_LEVEL": "log_level",
+}
+
+
+def _from_environment(variables: Mapping[str, str], origin: Callable[[str], str]) -> Iterator[Found]:
+    """Our own names first, so that they win over the well-known ones. An empty value counts as unset."""
+    own = {PREFIX + field.upper(): field for field in Settings.model_fields}
+    for name, value in variables.items():
+        if name in own:
+            if value:
+                yield Found(own[name], value, name, origin(name))
+        elif name.upper().startswith(PREFIX):
+            raise _unknown(name, origin(name), list(own))
+    for name, field in WELL_KNOWN.items():
+        if variables.get(name):
+            yield Found(field, variables[name], name, origin(name))
+
+
+def _from_dotenv(path: Path) -> Iterator[Found]:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}", hint="mend or remove it") from error
+    lines: dict[str, int] = {}
+    values: dict[str, str] = {}
+    for binding in bindings:
+        if binding.error:
+            raise SettingsError(
+                f"{path} line {binding.original.line}: not of the form NAME=value",
+                hint="quote a value that holds spaces or #",
+            )
+        if binding.key is not None:
+            lines[binding.key] = binding.original.line
+            values[binding.key] = binding.value or ""
+    yield from _from_environment(values, lambda name: f"{path} line {lines[name]} ({name})")
+
+
+def _config_path(
+    config_file: str | Path | None, environ: Mapping[str, str], working_dir: Path
+) -> Path | None:
+    """The one configuration file: the one named, else the folder's, else the user's, else None."""
+    if config_file is not None:
+        path = working_dir / Path(config_file).expanduser()
+        if not path.is_file():
+            raise SettingsError(
+                f"no configuration file at {path}", hint="give --config an existing TOML file"
+            )
+        return path
+    for path in (working_dir / FILE_NAME, _user_config(environ)):
+        if path.is_file():
+            return path
+    return None
+
+
+def _user_config(environ: Mapping[str, str]) -> Path:
+    return xdg_folder("XDG_CONFIG_HOME", ".config", environ) / "config.toml"
+
+
+def _from_toml(path: Path) -> Iterator[Found]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}", hint="mend or remove it") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"{path} is not TOML: {error}", hint='a setting is one line: port = 8000 or model = "minilm"'
+        ) from error
+    for name, value in table.items():
+        if name not in Settings.model_fields:
+            raise _unknown(name, str(path), list(Settings.model_fields))
+        if name == "data_dir" and isinstance(value, str):  # relative to the file, wherever it is read from
+            value = str(path.parent / Path(value).expanduser())
+        yield Found(name, value, name, str(path))
+
+
+def _unknown(name: str, origin: str, known: list[str]) -> SettingsError:
+    nearest = difflib.get_close_matches(
+        name.upper() if name.upper().startswith(PREFIX) else name.lower(), known, n=1
+    )
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    return SettingsError(
+        f"unknown setting {name} (found: {origin})", hint=f"{hint}`ragstone config show` lists every setting"
+    )
+
+
+def _value_error(error: ValidationError, found: Mapping[str, Found]) -> SettingsError:
+    """The first fault, with the setting, its value (unless secret) and where that stood."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    field = str(fault["loc"][0])
+    item = found[field]
+    secret = "SecretStr" in str(Settings.model_fields[field].annotation)
+    value = MASK if secret or ("://" in str(item.value) and "@" in str(item.value)) else repr(item.value)
+    reason = fault["msg"].removeprefix("Value error, ")
+    own = PREFIX + field.upper()
+    hint = f"{field}: {Settings.model_fields[field].description}"
+    if item.name in WELL_KNOWN:
+        hint += f"; {own} wins over {item.name} if that is meant for another program"
+    return SettingsError(f"{field} = {value}: {_lower_first(reason)} (found: {item.origin})", hint=hint)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _shown(value: object) -> str | int | float | bool | None:
+    if isinstance(value, SecretStr):
+        return MASK
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)
