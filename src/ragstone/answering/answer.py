@@ -1,0 +1,216 @@
+"""From hits to an answer, as events: sources, tokens while they arrive, and the checked whole.
+
+The straight line of answering; each step is a module beside this one. Synchronous and without state: every call
+works on its own arguments, so any number may run at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ragstone.answering.chat_model import ChatModel
+from ragstone.answering.citations import check_citations
+from ragstone.answering.extractive import extract
+from ragstone.answering.grounding import ground
+from ragstone.answering.packing import CountTokens, pack
+from ragstone.answering.passages import Sentence, score_sentences
+from ragstone.answering.prompt import NO_ANSWER, Prompt, build_prompt, standalone_question
+from ragstone.answering.templates import BUILT_IN, Templates
+from ragstone.answering.terms import Idf, analyse_question
+from ragstone.errors import CancelledError, ModelError
+from ragstone.types import (
+    Answer,
+    AnswerDone,
+    AnswerEvent,
+    AnswerSources,
+    AnswerToken,
+    Citation,
+    Degraded,
+    Embedder,
+    Hit,
+    Turn,
+    Usage,
+)
+
+EXTRACTIVE = "extractive"
+MAX_CONTEXT_TOKENS = 8000
+# 60 s: what people wait for a whole answer; the stream limit of the service.
+TIMEOUT_S = 60.0
+# 1024 tokens are some 700 words, more than any template asks for.
+MAX_ANSWER_TOKENS = 1024
+
+NOTHING_FOUND = "The documents do not seem to answer this question."
+NOTHING_INDEXED = "There is nothing to answer from: no document matched."
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one answer gathers on its way to `AnswerDone`."""
+
+    hits: tuple[Hit, ...]
+    degraded: list[Degraded]
+    timings_ms: dict[str, float]
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_ms[stage] = (time.perf_counter() - start) * 1000
+
+    def done(
+        self, text: str, citations: Sequence[Citation], *, model: str, usage: Usage | None = None
+    ) -> AnswerDone:
+        self.timings_ms["answer"] = (time.perf_counter() - self.started) * 1000
+        answer = Answer(
+            text=text,
+            citations=tuple(citations),
+            grounded=bool(citations),
+            model=model,
+            hits=self.hits,
+            degraded=tuple(self.degraded),
+            usage=usage or Usage(),
+            timings_ms=self.timings_ms,
+        )
+        return AnswerDone(answer)
+
+
+def answer_events(
+    question: str,
+    *,
+    hits: Sequence[Hit],
+    degraded: Sequence[Degraded] = (),
+    search_timings_ms: Mapping[str, float] | None = None,
+    chat_model: ChatModel | None,
+    embedder: Embedder,
+    idf: Idf | None = None,
+    history: Sequence[Turn] = (),
+    max_context_tokens: int = MAX_CONTEXT_TOKENS,
+    templates: Templates = BUILT_IN,
+    timeout_s: float = TIMEOUT_S,
+    max_answer_tokens: int = MAX_ANSWER_TOKENS,
+    cancelled: Callable[[], bool] | None = None,
+) -> Generator[AnswerEvent, None, None]:
+    """`AnswerSources`, any number of `AnswerToken`, then `AnswerDone`; closing it stops the chat model.
+
+    `hits` are best first, found with `standalone_question(question, history)`; `idf` gives the collection's term
+    weights. `max_context_tokens` bounds the whole prompt as the embedder counts tokens. Without `chat_model`, and
+    when it fails before its first token, the answer is quoted sentences. Hits that do not hold an answer give an
+    honest refusal without any model call. Raises `ModelError` if the chat model fails after its first token,
+    `CancelledError` once `cancelled()` is true, and `InputError` if the question leaves no room for a source.
+    """
+    run = _Run((), list(degraded), dict(search_timings_ms or {}))
+    if not hits:
+        yield AnswerSources(())
+        yield AnswerToken(NOTHING_INDEXED)
+        yield run.done(NOTHING_INDEXED, (), model=EXTRACTIVE)
+        return
+    count_tokens = _token_counter(embedder)
+    prompt: Prompt | None = None
+    with run.timed("pack"):
+        if chat_model is None:
+            run.hits = pack(
+                hits, budget=max_context_tokens, count_tokens=count_tokens, overhead=lambda hit: hit.title
+            )
+        else:
+            prompt = build_prompt(
+                question,
+                hits,
+                history=history,
+                templates=templates,
+                max_tokens=max_context_tokens,
+                count_tokens=count_tokens,
+            )
+            run.hits = prompt.sources
+    yield AnswerSources(run.hits)
+    with run.timed("ground"):
+        asked = analyse_question(standalone_question(question, history), idf=idf)
+        ranked = score_sentences(asked, run.hits, embedder=embedder)
+        grounding = ground(asked, run.hits, ranked)
+    if cancelled is not None and cancelled():
+        raise CancelledError("stopped before the answer")
+    if not grounding.answerable:
+        yield AnswerToken(NOTHING_FOUND)
+        yield run.done(NOTHING_FOUND, (), model=EXTRACTIVE)
+    elif chat_model is None or prompt is None:
+        yield from _extractive(run, ranked)
+    else:
+        yield from _generated(
+            run,
+            prompt,
+            ranked,
+            chat_model,
+            timeout_s=timeout_s,
+            max_tokens=max_answer_tokens,
+            cancelled=cancelled,
+        )
+
+
+def _extractive(run: _Run, ranked: Sequence[Sentence]) -> Iterator[AnswerEvent]:
+    with run.timed("extract"):
+        text, citations = extract(run.hits, ranked)
+    yield AnswerToken(text)
+    yield run.done(text, citations, model=EXTRACTIVE)
+
+
+def _generated(
+    run: _Run,
+    prompt: Prompt,
+    ranked: Sequence[Sentence],
+    chat_model: ChatModel,
+    *,
+    timeout_s: float,
+    max_tokens: int,
+    cancelled: Callable[[], bool] | None,
+) -> Iterator[AnswerEvent]:
+    """The chat model's words as they come, then the text with checked citations."""
+    usage: Usage | None = None
+    text, shown = "", 0
+    start = time.perf_counter()
+    stream = chat_model.stream(
+        prompt.messages, timeout_s=timeout_s, max_tokens=max_tokens, cancelled=cancelled
+    )
+    try:
+        for delta in stream:
+            usage = delta.usage or usage
+            text += delta.text
+            # The words that mean "no answer" are not shown; a beginning that may become them waits.
+            if shown < len(text) and not NO_ANSWER.startswith(text.strip()[: len(NO_ANSWER)]):
+                if not shown:
+                    run.timings_ms["first_token"] = (time.perf_counter() - start) * 1000
+                yield AnswerToken(text[shown:])
+                shown = len(text)
+    except ModelError as error:
+        if shown:
+            raise
+        run.degraded.append(Degraded("chat_model", f"{error.message}; the answer is quoted sentences"))
+        yield from _extractive(run, ranked)
+        return
+    finally:
+        run.timings_ms["generate"] = (time.perf_counter() - start) * 1000
+        if isinstance(stream, Generator):
+            stream.close()  # now, not when it is collected: the model stops with the answer
+    yield from _checked(run, prompt, text, shown, chat_model.name, usage)
+
+
+def _checked(
+    run: _Run, prompt: Prompt, text: str, shown: int, model: str, usage: Usage | None
+) -> Iterator[AnswerEvent]:
+    if not shown or NO_ANSWER in text[: 2 * len(NO_ANSWER)]:
+        yield AnswerToken(NOTHING_FOUND)
+        yield run.done(NOTHING_FOUND, (), model=model, usage=usage)
+        return
+    with run.timed("cite"):
+        checked = check_citations(text, prompt.sources)
+    run.degraded += [Degraded("citations", f"removed {reason}") for reason in checked.removed]
+    yield run.done(checked.text, checked.citations, model=model, usage=usage)
+
+
+def _token_counter(embedder: Embedder) -> CountTokens:
+    """Tokens as the embedder's tokenizer splits them, never cut off at the model's limit."""
+    return lambda text: len(embedder.token_spans(text))

@@ -1,0 +1,178 @@
+"""What a question asks for: its weighted terms, the names and numbers among them, the kind of answer.
+
+Terms are those of the keyword index, so "registered" and "register" agree here as they do in the search.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from ragstone.store.analysis import analyse
+
+Idf = Callable[[Sequence[str]], npt.NDArray[np.float32]]  # analysed terms (n,) -> idf (n,) ≥ 0
+
+_WORD = re.compile(r"[^\W_]+(?:['’.\-][^\W_]+)*")
+
+# Words that shape a question and rarely stand in its answer, in the languages with enough of them to matter
+# for questions we measured (xquad English and German) and their close relatives.
+_SCAFFOLD_TEXT = """
+a about an and any are as at be been being between by can could did do does during for from get give gave given
+had has have he her him his how i if in into is it its itself kind list long make many may me much must my name
+named called no not of on one or other our out over please say see shall she should show so some sort such tell
+than that the their them then there these they this those through to too type under up us use used using versus
+was we were what when where which while who whom whose why will with within would you your happen happened mean
+means according anyone aber alle als am an auch auf aus bei beim bis da das dass dem den der des die dies diese
+dieser dieses doch du durch ein eine einem einen einer eines er es für gab gibt haben hat hatte hatten heißt ich
+ihr ihre im in ins ist kann kein keine mit nach nicht noch nur ob oder sich sie sind so über um und uns unter
+viel viele vom von vor wann war warum waren was welche welchem welchen welcher welches wem wen wenn wer werden
+wessen wie wir wird wo wofür woher wohin womit worden wurde wurden zu zum zur zwischen
+"""
+
+
+class AnswerKind(StrEnum):
+    """What sort of thing answers the question."""
+
+    PERSON = "person"
+    TIME = "time"
+    NUMBER = "number"
+    PLACE = "place"
+    OTHER = "other"
+
+
+_KINDS: tuple[tuple[AnswerKind, re.Pattern[str]], ...] = (
+    (
+        AnswerKind.NUMBER,
+        re.compile(
+            r"\bhow (?:many|much|old|long|far|big|large|tall|high|deep|fast|often)\b"
+            r"|\bwie ?(?:viele?|oft|lange?|hoch|alt|weit|groß)\b"
+            r"|\b(?:percentage|percent|number of|population|prozent(?:satz)?|anzahl)\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        AnswerKind.TIME,
+        re.compile(
+            r"\b(?:when|wann)\b|\b(?:what|which|welche[mnrs]?) (?:\w+ )?"
+            r"(?:year|date|day|month|century|decade|jahr|datum|tag|monat|jahrhundert)\b|\bjahre?\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (AnswerKind.PERSON, re.compile(r"\b(?:who|whom|whose|wer|wem|wen|wessen)\b", re.IGNORECASE)),
+    (
+        AnswerKind.PLACE,
+        re.compile(
+            r"\b(?:where|wo|woher|wohin)\b|\b(?:what|which|welche[mnrs]?) (?:\w+ )?"
+            r"(?:city|country|town|state|place|location|stadt|land|ort)\b",
+            re.IGNORECASE,
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question after analysis.
+
+    `terms` maps each content term to its weight (idf in the collection, > 0); `names` are those that stand
+    for a name, a number or an identifier; `kind` is the sort of answer asked for.
+    """
+
+    text: str
+    terms: Mapping[str, float]
+    names: frozenset[str]
+    kind: AnswerKind
+
+    @property
+    def weight(self) -> float:
+        """Sum of the terms' weights; 0 for a question without content."""
+        return sum(self.terms.values())
+
+    def coverage(self, terms: Iterable[str]) -> float:
+        """Weighted share of the question's terms that are among `terms`, in [0, 1]; 0 without content."""
+        present = set(terms)
+        total = self.weight
+        return sum(w for term, w in self.terms.items() if term in present) / total if total else 0.0
+
+
+def analyse_question(text: str, *, idf: Idf | None = None) -> Question:
+    """`Question` for `text`. Without `idf` all content terms weigh the same.
+
+    A question of scaffold words only ("Who are you?") keeps them, so that it is not empty.
+    """
+    names: set[str] = set()
+    content: dict[str, None] = {}
+    scaffold: dict[str, None] = {}
+    for position, match in enumerate(_WORD.finditer(text)):
+        word = match.group()
+        terms = analyse(word)
+        plain = word.lower() in _SCAFFOLD
+        (scaffold if plain else content).update(dict.fromkeys(terms))
+        capital = word[0].isupper() and (position > 0 or not word[1:].islower())
+        if not plain and (capital or any(c.isdigit() for c in word) or any(c in "._" for c in word)):
+            names.update(terms)
+    chosen = list(content or scaffold)
+    weights = idf(chosen) if idf is not None and chosen else np.ones(len(chosen), np.float32)
+    return Question(
+        text=text,
+        terms={term: max(float(weight), 1e-6) for term, weight in zip(chosen, weights, strict=True)},
+        names=frozenset(names),
+        kind=_kind(text),
+    )
+
+
+def _kind(text: str) -> AnswerKind:
+    for kind, pattern in _KINDS:
+        if pattern.search(text):
+            return kind
+    return AnswerKind.OTHER
+
+
+_DIGIT = re.compile(r"\d")
+_YEAR_OR_MONTH = re.compile(
+    r"\b(?:1\d{3}|20\d{2}|\d{1,4}\s?(?:BCE?|AD|CE)|\d+(?:st|nd|rd|th)\b)|\b(?:January|February|March|April|May|June|July|August|September|October"
+    r"|November|December|Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember|century|Jahrhundert)\b"
+)
+_NUMBER_WORD = re.compile(
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred|thousand|million|billion|half|third|quarter|twice"
+    r"|eins?|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|hundert|tausend|Millionen|Milliarden|Hälfte|Drittel|Viertel)\b",
+    re.IGNORECASE,
+)
+_CAPITALISED = re.compile(r"(?<=[^\s.!?:;\"“] )[A-ZÄÖÜ][^\W\d_]+")
+
+
+def holds_kind(kind: AnswerKind, sentence: str, question_terms: Mapping[str, float]) -> bool:
+    """Whether `sentence` has something of the asked kind that the question does not already name."""
+    if kind is AnswerKind.TIME:
+        found = _YEAR_OR_MONTH.findall(sentence)
+    elif kind is AnswerKind.NUMBER:
+        found = _NUMBER_WORD.findall(sentence) and re.findall(r"[^\W_]*\d[^\W_]*|[^\W\d_]+", sentence)
+        found = [word for word in found if _NUMBER_WORD.search(word)]
+    elif kind in {AnswerKind.PERSON, AnswerKind.PLACE}:
+        found = _CAPITALISED.findall(sentence) or [
+            m.group() for m in _WORD.finditer(sentence[:60]) if m.group()[0].isupper()
+        ]
+    else:
+        return False
+    return any(term not in question_terms for word in found for term in analyse(word))
+
+
+def numbers(text: str) -> frozenset[str]:
+    """Numbers of a text without their separators, for comparing claims with sources."""
+    return frozenset(re.sub(r"[.,](?=\d{3}\b)", "", n) for n in re.findall(r"\d+(?:[.,]\d+)*", text))
+
+
+def shingles(text: str) -> set[int]:
+    """Hashes of the word triples of a text (of its words if it has fewer than three)."""
+    words = [w.lower() for w in _WORD.findall(text)]
+    if len(words) < 3:
+        return {hash(w) for w in words}
+    return {hash((words[i], words[i + 1], words[i + 2])) for i in range(len(words) - 2)}
+
+
+_SCAFFOLD = frozenset(_SCAFFOLD_TEXT.split())
