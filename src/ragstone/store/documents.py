@@ -20,7 +20,7 @@ from typing import Any
 import apsw
 import numpy as np
 
-from ragstone.errors import NotFoundError
+from ragstone.errors import DocumentError, NotFoundError
 from ragstone.store.filters import compile_filter
 from ragstone.store.keyword import KeywordEntry
 from ragstone.store.sql import first, row, rows
@@ -53,6 +53,16 @@ class DocumentState:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownFailure:
+    """Why a file could not be read the last time, and what it looked like then."""
+
+    size_bytes: int
+    modified_ns: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredChunk:
     """A chunk with what a hit shows of its document; `text` is `document_text[start:end]`."""
 
@@ -79,13 +89,21 @@ class Counts:
     tombstones: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What storing a document did: its id, and the ids of its chunks that are new to the catalog, in order."""
+
+    document_id: int
+    new_chunks: tuple[int, ...]
+
+
 # -- writing ---------------------------------------------------------------------------------------------
 
 
 def put_document(
     db: apsw.Connection, source: Source, document: ParsedDocument, chunks: Sequence[Chunk]
-) -> int:
-    """Store a document in place of any with the same uri; the number of chunks new to the catalog.
+) -> Stored:
+    """Store a document in place of any with the same uri.
 
     A chunk whose embedding text is unchanged keeps its id, and with it its vector; the others are queued
     for embedding and for the keyword index.
@@ -118,6 +136,7 @@ def put_document(
         " tile = ? WHERE id = ?",
         moved,
     )
+    new_chunks: list[int] = []
     for values in new:
         db.execute(
             "INSERT INTO chunks (document_id, ordinal, tile_start, start, end, page, time_s, headings, tokens,"
@@ -127,7 +146,8 @@ def put_document(
         chunk_id = db.last_insert_rowid()
         db.execute("INSERT INTO unembedded VALUES (?)", (chunk_id,))
         db.execute("INSERT INTO changes (chunk_id, deleted) VALUES (?, 0)", (chunk_id,))
-    return len(new)
+        new_chunks.append(chunk_id)
+    return Stored(document_id, tuple(new_chunks))
 
 
 def touch_document(db: apsw.Connection, document_id: int, source: Source) -> None:
@@ -179,6 +199,7 @@ def _put_row(db: apsw.Connection, source: Source, document: ParsedDocument, chun
         chunk_count,
         json.dumps(dict(document.metadata), ensure_ascii=False),
     )
+    db.execute("DELETE FROM failures WHERE uri = ?", (source.uri,))
     (document_id,) = row(
         db,
         "INSERT INTO documents (uri, title, format, extension, date, size_bytes, modified_ns, content_sha256,"
@@ -200,19 +221,49 @@ def _date(metadata: Metadata, modified_ns: int) -> str:
     return datetime.fromtimestamp(modified_ns / 1e9, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def put_failure(
+    db: apsw.Connection, uri: str, size_bytes: int, modified_ns: int, error: DocumentError
+) -> None:
+    """Remember why a file could not be read, until it changes."""
+    db.execute(
+        "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)",
+        (uri, size_bytes, modified_ns, error.code, error.message),
+    )
+
+
 # -- reading ---------------------------------------------------------------------------------------------
 
 
 def states_below(db: apsw.Connection, root_uri: str) -> dict[str, DocumentState]:
     """The documents at `root_uri` or in the folder of that name, by uri."""
-    folder = root_uri.rstrip("/")
     found = rows(
         db,
         "SELECT uri, id, size_bytes, modified_ns, content_sha256 FROM documents"
         " WHERE uri = ? OR (uri >= ? AND uri < ?)",
-        (root_uri, folder + "/", folder + "0"),  # "0" is the character after "/": a prefix as an index range
+        _range_below(root_uri),
     )
     return {uri: DocumentState(*state) for uri, *state in found}
+
+
+def failures_below(db: apsw.Connection, root_uri: str) -> dict[str, KnownFailure]:
+    """The files at `root_uri` or in the folder of that name that could not be read, by uri."""
+    found = rows(
+        db,
+        "SELECT uri, size_bytes, modified_ns, code, message FROM failures WHERE uri = ? OR (uri >= ? AND uri < ?)",
+        _range_below(root_uri),
+    )
+    return {uri: KnownFailure(*fields) for uri, *fields in found}
+
+
+def _range_below(root_uri: str) -> tuple[str, str, str]:
+    folder = root_uri.rstrip("/")
+    return root_uri, folder + "/", folder + "0"  # "0" is the character after "/": a prefix as an index range
+
+
+def known_ids(db: apsw.Connection, uris: Sequence[str]) -> list[int]:
+    """The ids of those documents that exist, by uri."""
+    found = (first(db, "SELECT id FROM documents WHERE uri = ?", (uri,)) for uri in uris)
+    return [int(row_[0]) for row_ in found if row_ is not None]
 
 
 def document_ids(db: apsw.Connection, uris: Sequence[str]) -> list[int]:
@@ -226,17 +277,27 @@ def document_ids(db: apsw.Connection, uris: Sequence[str]) -> list[int]:
     return ids
 
 
-def list_documents(
-    db: apsw.Connection, condition: str = "1", values: Sequence[Any] = ()
-) -> list[DocumentInfo]:
-    """Every document (for which an SQL condition holds), by uri."""
-    found = rows(
-        db,
-        "SELECT id, uri, title, format, size_bytes, modified_ns / 1e9, indexed_s, chunk_count, metadata"
-        f" FROM documents WHERE {condition} ORDER BY uri",
-        values,
-    )
-    return [DocumentInfo(*(*fields, json.loads(metadata))) for *fields, metadata in found]
+_INFO = (
+    "SELECT id, uri, title, format, size_bytes, modified_ns / 1e9, indexed_s, chunk_count, metadata"
+    " FROM documents"
+)
+
+
+def list_documents(db: apsw.Connection, filter_text: str | None = None) -> list[DocumentInfo]:
+    """Every document (that passes a filter), by uri. Raises `InputError` for a malformed filter."""
+    condition, values = compile_filter(filter_text or "")
+    found = rows(db, f"{_INFO} WHERE {condition} ORDER BY uri", values)
+    return [_info(fields) for fields in found]
+
+
+def document_info(db: apsw.Connection, document_id: int) -> DocumentInfo:
+    """One document as listed; it must exist."""
+    return _info(row(db, f"{_INFO} WHERE id = ?", (document_id,)))
+
+
+def _info(fields: tuple[Any, ...]) -> DocumentInfo:
+    *facts, metadata = fields
+    return DocumentInfo(*(*facts, json.loads(metadata)))
 
 
 def document_text(db: apsw.Connection, document_id: int) -> str:
@@ -310,6 +371,12 @@ class Changes:
     last_sequence: int
     added: tuple[int, ...]
     deleted: tuple[int, ...]
+
+
+def last_chunk_id(db: apsw.Connection) -> int:
+    """The highest chunk id ever given, 0 before the first."""
+    found = first(db, "SELECT seq FROM sqlite_sequence WHERE name = 'chunks'")
+    return int(found[0]) if found else 0
 
 
 def last_change(db: apsw.Connection) -> int:

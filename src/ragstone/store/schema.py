@@ -32,6 +32,15 @@ def m001_documents_chunks_vectors(db: apsw.Connection) -> None:
             metadata       TEXT NOT NULL                        -- a JSON object
         ) STRICT;
 
+        -- Files that could not be read, so that an unchanged one is reported again without being read again.
+        CREATE TABLE failures (
+            uri         TEXT PRIMARY KEY,
+            size_bytes  INTEGER NOT NULL,
+            modified_ns INTEGER NOT NULL,
+            code        TEXT NOT NULL,
+            message     TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;
+
         -- The texts of a document's chunks, in order, joined, are the document's text: each row also holds
         -- the white space that follows the chunk ("tile"), so that no text is stored twice and none is lost.
         CREATE TABLE chunks (

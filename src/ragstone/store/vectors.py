@@ -150,7 +150,12 @@ def replace_segments(
         )
     db.execute("DELETE FROM pending_vectors WHERE sequence <= ?", (sealed_up_to,))
     db.executemany("DELETE FROM tombstones WHERE chunk_id = ?", [(id_,) for id_ in purged.tolist()])
-    gone = np.setdiff1d(chunk_ids, _ids(db, "SELECT id FROM chunks"))
+    add_missing_tombstones(db, chunk_ids)
+
+
+def add_missing_tombstones(db: apsw.Connection, sealed: Ids) -> None:
+    """Bury the sealed rows whose chunk no longer exists."""
+    gone = np.setdiff1d(sealed, _ids(db, "SELECT id FROM chunks"))
     db.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", [(id_,) for id_ in gone.tolist()])
     db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
 

@@ -1,0 +1,197 @@
+"""Checking a collection against itself, and mending what can be mended.
+
+Everything but the catalog is derived, so every fault outside it has a cure: damaged segments are rewritten
+from their intact blocks, a damaged keyword index is rebuilt, lost vectors are queued for embedding.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import apsw
+import numpy as np
+
+from ragstone.collection import KEYWORD_FOLDER, SEGMENTS_FOLDER, Collection
+from ragstone.errors import DamagedError, RagstoneError
+from ragstone.index.segment import Segment, read_manifest, verify_files
+from ragstone.index.trust import trust
+from ragstone.store import documents, vectors
+from ragstone.store.keyword import KeywordIndex, damaged_files
+from ragstone.types import Ids
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault: where it is, a stable `code`, and what is wrong."""
+
+    where: str
+    code: str
+    message: str
+
+    @property
+    def repairable(self) -> bool:
+        """Whether `repair` can mend it."""
+        return self.code in _MENDERS
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a check read and found; `repaired` holds problems that were mended by this call."""
+
+    problems: tuple[Problem, ...]
+    repaired: tuple[Problem, ...]
+    segments: int
+    chunks: int
+    bytes_read: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong (any more)."""
+        return not self.problems
+
+
+def verify(collection: Collection, *, stopped: threading.Event | None = None) -> VerifyReport:
+    """Read every byte of a collection and compare its parts; changes nothing.
+
+    ≈ 1.5 GB/s for segments; the catalog's own check walks its pages. `stopped` ends it early.
+    """
+    problems = _catalog_problems(collection)
+    with collection.catalog.reading() as db:
+        rows = vectors.segments(db)
+        counts = documents.counts(db)
+        expected = vectors.chunks_expected_in_segments(db)
+        dead = vectors.tombstones(db)
+    bytes_read = collection.catalog.path.stat().st_size
+    sealed: list[Ids] = []
+    for row in rows:
+        if stopped is not None and stopped.is_set():
+            break
+        found, size = _check_segment(collection, row, problems, stopped)
+        sealed.append(found)
+        bytes_read += size
+    if not problems:
+        _compare_vectors(np.concatenate([np.empty(0, np.int64), *sealed]), expected, dead, problems)
+    _check_keyword(collection, problems)
+    return VerifyReport(tuple(problems), (), len(rows), counts.chunks, bytes_read)
+
+
+def repair(collection: Collection) -> VerifyReport:
+    """Mend what `verify` finds and check again. Raises `LockedError` if another process is writing."""
+    with collection.writing():
+        before = verify(collection)
+        for problem in before.problems:
+            mend = _MENDERS.get(problem.code)
+            if mend is not None:
+                mend(collection, problem)
+        after = verify(collection)
+    remaining = {(problem.where, problem.code) for problem in after.problems}
+    repaired = [p for p in before.problems if (p.where, p.code) not in remaining]
+    return VerifyReport(after.problems, tuple(repaired), after.segments, after.chunks, after.bytes_read)
+
+
+# -- checks ----------------------------------------------------------------------------------------------------
+
+
+def _catalog_problems(collection: Collection) -> list[Problem]:
+    with collection.catalog.reading() as db:
+        try:
+            found = [str(text) for (text,) in db.execute("PRAGMA integrity_check(10)")]
+        except apsw.CorruptError as error:
+            found = [str(error)]
+    hint = "restore the collection from a backup"
+    return [Problem("catalog.sqlite", "catalog_damaged", f"{text}; {hint}") for text in found if text != "ok"]
+
+
+def _check_segment(
+    collection: Collection,
+    row: vectors.SegmentRow,
+    problems: list[Problem],
+    stopped: threading.Event | None,
+) -> tuple[Ids, int]:
+    """The chunk ids a segment holds and its size; its faults are added to `problems`."""
+    folder = collection.segment_folder(row)
+    where = f"{SEGMENTS_FOLDER}/{row.name}"
+    try:
+        manifest = read_manifest(folder, manifest_sha256=row.manifest_sha256)
+        verify_files(folder, manifest, stopped=stopped)
+        segment = Segment(folder, manifest)
+    except DamagedError as error:
+        problems.append(Problem(where, "segment_damaged", error.message))
+        return np.empty(0, np.int64), 0
+    except RagstoneError as error:
+        problems.append(Problem(where, "segment_unreadable", str(error)))
+        return np.empty(0, np.int64), 0
+    if stopped is None or not stopped.is_set():
+        trust(folder)
+    return np.asarray(segment.chunk_ids), segment.bytes
+
+
+def _compare_vectors(sealed: Ids, expected: Ids, dead: Ids, problems: list[Problem]) -> None:
+    lost = np.setdiff1d(expected, sealed)
+    if len(lost):
+        message = f"{len(lost):,} chunks have a vector in no segment"
+        problems.append(Problem(SEGMENTS_FOLDER, "vectors_lost", message))
+    extra = np.setdiff1d(np.setdiff1d(sealed, expected), dead)
+    if len(extra):
+        message = f"{len(extra):,} rows of segments belong to no chunk and have no tombstone"
+        problems.append(Problem(SEGMENTS_FOLDER, "tombstones_missing", message))
+    if len(np.unique(sealed)) != len(sealed):
+        message = "some chunks have a row in two segments"
+        problems.append(Problem(SEGMENTS_FOLDER, "rows_doubled", message))
+
+
+def _check_keyword(collection: Collection, problems: list[Problem]) -> None:
+    with collection.catalog.reading() as db:
+        chunks = documents.counts(db).chunks
+        wanted = documents.last_change(db)
+    if not wanted:
+        return
+    folder = collection.folder / KEYWORD_FOLDER
+    for path in damaged_files(folder):
+        problems.append(Problem(f"{KEYWORD_FOLDER}/{path.name}", "keyword_damaged", "fails its checksum"))
+        return
+    try:
+        index = KeywordIndex.open(folder, writable=False)
+    except RagstoneError as error:
+        problems.append(Problem(KEYWORD_FOLDER, "keyword_damaged", error.message))
+        return
+    if index.sequence >= wanted and index.count != chunks:
+        message = f"it holds {index.count:,} chunks, the catalog {chunks:,}"
+        problems.append(Problem(KEYWORD_FOLDER, "keyword_differs", message))
+
+
+# -- cures -----------------------------------------------------------------------------------------------------
+
+
+def _mend_segment(collection: Collection, problem: Problem) -> None:
+    identity = collection.catalog.identity()
+    with collection.catalog.reading() as db:
+        rows = vectors.segments(db)
+    for row in rows:
+        if identity is not None and problem.where.endswith(row.name):
+            collection.mend_segment(row, identity, DamagedError(problem.message))
+
+
+def _rebuild_keyword(collection: Collection, problem: Problem) -> None:
+    collection.rebuild_keyword()
+
+
+def _queue_lost(collection: Collection, problem: Problem) -> None:
+    collection.queue_lost_chunks()
+
+
+def _bury(collection: Collection, problem: Problem) -> None:
+    with collection.catalog.transaction() as db:
+        sealed = collection.sealed_chunk_ids(vectors.segments(db))
+        vectors.add_missing_tombstones(db, sealed)
+
+
+_MENDERS: dict[str, Callable[[Collection, Problem], None]] = {
+    "segment_damaged": _mend_segment,
+    "vectors_lost": _queue_lost,
+    "tombstones_missing": _bury,
+    "keyword_damaged": _rebuild_keyword,
+    "keyword_differs": _rebuild_keyword,
+}
