@@ -1,0 +1,80 @@
+"""The application: routes and boundary put together over one engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp
+
+from ragstone.engine import Ragstone
+from ragstone.server.boundary import LOOPBACK_HOSTS, BoundedBody, LocalCallers, SecurityHeaders
+from ragstone.server.indexing import BackgroundIndexing
+from ragstone.server.page import page_routes
+from ragstone.server.problems import UnexpectedErrors, add_problem_handlers
+from ragstone.server.routes import api, health
+from ragstone.server.service import Service
+from ragstone.version import __version__
+
+ANSWER_LIMIT_S = 60.0  # FEATURES, reference defaults: stream timeout
+INDEXING_END_S = (
+    5.0  # a batch of embeddings takes about a second; indexing looks for the stop between batches
+)
+
+
+def create_app(
+    engine: Ragstone,
+    *,
+    paths: Sequence[str | Path] = (),
+    hosts: Collection[str] = LOOPBACK_HOSTS,
+    streaming: bool = True,
+    answer_limit_s: float = ANSWER_LIMIT_S,
+) -> FastAPI:
+    """The ASGI application over `engine`, which the caller opened and closes.
+
+    `paths` are indexed in the background once it has started; `hosts` are the names it answers to, without
+    port. `streaming=False` refuses `/api/ask/stream`. An answer is cut after `answer_limit_s` seconds.
+    """
+    indexing = BackgroundIndexing(engine, paths)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = Service(engine, indexing=indexing, streaming=streaming, answer_limit_s=answer_limit_s)
+        app.state.service = service
+        start = asyncio.create_task(service.start())
+        try:
+            yield
+        finally:
+            start.cancel()
+            service.close()
+            await asyncio.to_thread(indexing.join, INDEXING_END_S)
+
+    app = _Application(
+        title="ragstone",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        middleware=[
+            Middleware(UnexpectedErrors),
+            Middleware(LocalCallers, hosts=hosts),
+            Middleware(BoundedBody),
+        ],
+    )
+    add_problem_handlers(app)
+    app.include_router(api)
+    app.include_router(health)
+    app.include_router(page_routes())
+    return app
+
+
+class _Application(FastAPI):
+    """FastAPI with the security headers outside of everything, its own error responses included."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return SecurityHeaders(super().build_middleware_stack())

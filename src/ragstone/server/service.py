@@ -1,0 +1,130 @@
+"""What the routes share: the engine, the threads that may enter it, and where the service is in its life.
+
+Everything that ends up in the engine goes through `search` or `answer`, so limits stand in one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from typing import TypeVar
+
+from ragstone import wire
+from ragstone.engine import Ragstone
+from ragstone.errors import RagstoneError
+from ragstone.server.indexing import BackgroundIndexing
+from ragstone.server.requests import AskRequest, SearchRequest
+from ragstone.server.streaming import answer_events
+from ragstone.server.workers import Workers
+from ragstone.types import AnswerEvent, SearchResult
+
+logger = logging.getLogger("ragstone.server")
+
+T = TypeVar("T")
+
+# A search holds a core for milliseconds: two threads a core keep the cores busy while one waits for disk.
+SEARCH_THREADS = 2 * (os.cpu_count() or 1)
+SEARCH_WAITING = 64  # at 5 ms a search the last one waits about 0.2 s on two cores; later ones are refused
+ANSWER_THREADS = 16  # answers mostly wait for a chat model, and few models serve more at once
+
+
+class Service:
+    """One engine behind HTTP; built by `create_app`, started and stopped by its lifespan."""
+
+    def __init__(
+        self,
+        engine: Ragstone,
+        *,
+        indexing: BackgroundIndexing,
+        streaming: bool,
+        answer_limit_s: float,
+    ) -> None:
+        self.engine = engine
+        self.indexing = indexing
+        self.streaming = streaming
+        self._answer_limit_s = answer_limit_s
+        self._searching = Workers("searches", threads=SEARCH_THREADS, waiting=SEARCH_WAITING)
+        self._answering = Workers("answers", threads=ANSWER_THREADS, waiting=0)
+        self._cut = asyncio.Event()
+        self._warm = False
+        self._warm_up_error: wire.Json | None = None
+        self._stopping = False
+
+    @property
+    def warm(self) -> bool:
+        """Whether the warm-up has ended, well or not."""
+        return self._warm or self._warm_up_error is not None
+
+    def unready_reason(self) -> wire.Json | None:
+        """Why no request should be sent here now, as `{"code","message","hint"}`; None when ready."""
+        if self._stopping:
+            return {"code": "stopping", "message": "The service is shutting down.", "hint": ""}
+        if self._warm_up_error is not None:
+            return self._warm_up_error
+        if not self._warm:
+            return {"code": "starting", "message": "The model and the index are being loaded.", "hint": ""}
+        return None
+
+    async def start(self) -> None:
+        """Load model and index so that the first request is not slow, then begin indexing."""
+        try:
+            await self.read(self.engine.warm_up)
+            self._warm = True
+        except RagstoneError as error:
+            logger.error("warm-up failed: %s", error)  # noqa: TRY400 - an expected error needs no traceback
+            self._warm_up_error = wire.error_json(error)
+        except Exception:
+            logger.exception("warm-up failed")
+            self._warm_up_error = {"code": "internal", "message": "Loading failed.", "hint": "See the log."}
+        self.indexing.start()
+
+    def stop_soon(self, *, grace_s: float) -> None:
+        """Be unready at once, stop indexing, and end running answers after `grace_s`; on the loop only."""
+        if not self._stopping:
+            self._stopping = True
+            self.indexing.cancel()
+            asyncio.get_running_loop().call_later(grace_s, self._cut.set)
+
+    def close(self) -> None:
+        """Take no more work; the engine stays open (it belongs to the caller)."""
+        self._stopping = True
+        self.indexing.cancel()
+        self._searching.close()
+        self._answering.close()
+
+    async def read(self, call: Callable[[], T]) -> T:
+        """A short call into the engine, in a thread; raises `BusyError` when too many wait."""
+        return await self._searching.run(call)
+
+    async def search(self, request: SearchRequest) -> SearchResult:
+        """The hits for a validated request."""
+        return await self.read(
+            partial(
+                self.engine.search,
+                request.q,
+                top_k=request.k,
+                mode=request.mode,
+                filter=request.filter or None,
+                collections=request.collection or None,
+            )
+        )
+
+    def answer(self, request: AskRequest) -> AsyncGenerator[AnswerEvent, None]:
+        """The events of an answer; leaving the generator stops it."""
+        start = partial(
+            self.engine.ask_stream,
+            request.question,
+            top_k=request.k,
+            filter=request.filter or None,
+            collections=[request.collection] if request.collection else None,
+            history=request.turns(),
+        )
+        return answer_events(
+            lambda cancelled: start(cancelled=cancelled),
+            workers=self._answering,
+            stopping=self._cut,
+            limit_s=self._answer_limit_s,
+        )

@@ -1,0 +1,136 @@
+"""Running the service: the address check, uvicorn, signals, and the browser."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import socket
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from ragstone.engine import Ragstone
+from ragstone.errors import InputError
+from ragstone.server.app import ANSWER_LIMIT_S, create_app
+
+GRACE_S = 5.0  # after SIGTERM running answers get this long; most end sooner
+SETTLE_S = 1.0  # and this long to send their last event before connections are closed
+IDLE_CONNECTION_S = 15  # longer than the page's poll for news, so that it reuses its connection
+MAX_CONNECTIONS = 512  # half of the usual limit of 1024 open files
+
+
+def serve(
+    engine: Ragstone,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    paths: Sequence[str | Path] = (),
+    open_browser: bool = False,
+    streaming: bool = True,
+    answer_limit_s: float = ANSWER_LIMIT_S,
+    announce: Callable[[str], None] = lambda _url: None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; `paths` are indexed in the background meanwhile.
+
+    `announce` is called once with the address, when connections are accepted; port 0 takes a free one.
+    The engine stays open. Raises `InputError` for an address that is not this machine's own loopback (there
+    are no keys yet) and for a port that cannot be taken. A second Ctrl-C leaves at once.
+    """
+    check_loopback(host)
+    app = create_app(engine, paths=paths, streaming=streaming, answer_limit_s=answer_limit_s)
+    with _listening_socket(host, port) as listener:
+        url = _address(host, listener.getsockname()[1])
+        _Server(app, on_started=lambda: _tell(url, announce, open_browser=open_browser)).run([listener])
+
+
+def check_loopback(host: str) -> None:
+    """Raise `InputError` unless `host` is a loopback address or `localhost`."""
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host.strip("[]")).is_loopback:
+            return
+    if host.lower() != "localhost":
+        raise InputError(
+            f"ragstone does not listen on {host}: it has no keys yet, so anyone there could read the documents.",
+            hint="Use 127.0.0.1, and reach it from elsewhere by: ssh -L 8000:127.0.0.1:8000 <this machine>",
+            code="public_bind",
+        )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which tells the service about a signal at once and leaves the process to the caller."""
+
+    def __init__(self, app: FastAPI, *, on_started: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,  # a query is private
+                server_header=False,
+                ws="none",
+                lifespan="on",
+                timeout_keep_alive=IDLE_CONNECTION_S,
+                timeout_graceful_shutdown=int(GRACE_S + SETTLE_S),
+                limit_concurrency=MAX_CONNECTIONS,
+            )
+        )
+        self._app = app
+        self._on_started = on_started
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._loop is not None and self.started:
+            self._loop.call_soon_threadsafe(self._stop_service)
+        super().handle_exit(sig, frame)
+
+    def _stop_service(self) -> None:
+        self._app.state.service.stop_soon(grace_s=GRACE_S)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Like the parent's, but a handled signal is not raised again: the caller still closes the engine."""
+        handled = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise InputError(
+            f"Port {port} on {host} cannot be taken: {error}.",
+            hint="Another service may use it; choose one with --port, or --port 0 for any free one.",
+            code="port_taken",
+        ) from error
+    return listener
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host.strip('[]')}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _tell(url: str, announce: Callable[[str], None], *, open_browser: bool) -> None:
+    announce(url)
+    if open_browser:
+        # In a thread: starting a browser can take seconds and must not hold the event loop.
+        asyncio.get_running_loop().run_in_executor(None, webbrowser.open, url)

@@ -1,0 +1,191 @@
+"""Answers as they are made: a blocking iterator of events pulled through threads, sent as server-sent events.
+
+An answer ends in one of four ways, each told to the client: its last event, an error, the time limit, or
+the service stopping. When the client goes away the iterator is cancelled and closed, which ends the model
+call. One event is pulled at a time, so a slow reader slows the model down instead of filling memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ragstone import wire
+from ragstone.server.problems import AnswerTimeoutError, StoppingError, error_event
+from ragstone.server.workers import Workers
+from ragstone.types import Answer, AnswerDone, AnswerEvent
+
+logger = logging.getLogger("ragstone.server")
+
+SEND_TIMEOUT_S = 10.0  # a reader that takes nothing for this long is cut off (RELIABILITY 27)
+
+StartAnswer = Callable[[Callable[[], bool]], Iterator[AnswerEvent]]
+"""Starts an answer; its argument says whether the client has gone (polled by the model call)."""
+
+
+async def answer_events(
+    start: StartAnswer, *, workers: Workers, stopping: asyncio.Event, limit_s: float
+) -> AsyncGenerator[AnswerEvent, None]:
+    """The events of one answer, the last of which is `AnswerDone`.
+
+    Holds one of `workers`' slots until the iterator has closed. Raises `BusyError` when there is none,
+    `AnswerTimeoutError` after `limit_s` seconds, `StoppingError` once `stopping` is set, and whatever the
+    answer raises. Leaving the generator early cancels the answer.
+    """
+    workers.take_slot()
+    answer = _RunningAnswer(start, workers)
+    ends_at = asyncio.get_running_loop().time() + limit_s
+    stop = asyncio.create_task(stopping.wait())
+    pull: asyncio.Future[AnswerEvent | None] | None = None
+    try:
+        while True:
+            pull = asyncio.wrap_future(answer.pull())
+            left_s = ends_at - asyncio.get_running_loop().time()
+            either: set[asyncio.Future[Any]] = {pull, stop}
+            await asyncio.wait(either, timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED)
+            if pull.done():
+                event = pull.result()
+                if event is None:
+                    raise RuntimeError("an answer ended without its last event")
+                yield event
+                if isinstance(event, AnswerDone):
+                    return
+            elif stop.done():
+                raise StoppingError("The service is shutting down.", hint="Ask again in a moment.")
+            else:
+                raise AnswerTimeoutError(
+                    f"The answer was not ready after {limit_s:g} s and was stopped.",
+                    hint="Ask for less, or use a faster chat model.",
+                )
+    finally:
+        stop.cancel()
+        answer.end()
+        if pull is not None:
+            pull.cancel()  # nobody will look at how an abandoned pull ends
+
+
+class _RunningAnswer:
+    """An answer's iterator, touched by one thread at a time, closed exactly once."""
+
+    def __init__(self, start: StartAnswer, workers: Workers) -> None:
+        self._start = start
+        self._workers = workers
+        self._cancelled = threading.Event()
+        self._events: Iterator[AnswerEvent] | None = None
+        self._pulling: Future[AnswerEvent | None] | None = None
+
+    def pull(self) -> Future[AnswerEvent | None]:
+        """The next event, None after the last."""
+        self._pulling = self._workers.submit(self._next)
+        return self._pulling
+
+    def end(self) -> None:
+        """Stop the answer; the thread that is in it, if any, leaves first. Returns at once."""
+        self._cancelled.set()
+        if self._pulling is None:
+            self._workers.give_slot_back()
+        else:
+            # A generator cannot be closed while a thread runs in it, so that thread's end closes it.
+            self._pulling.add_done_callback(lambda _: self._workers.submit(self._close))
+
+    def _next(self) -> AnswerEvent | None:
+        if self._events is None:
+            self._events = self._start(self._cancelled.is_set)
+        return next(self._events, None)
+
+    def _close(self) -> None:
+        try:
+            close = getattr(self._events, "close", None)  # a plain iterator has nothing to close
+            if close is not None:
+                close()
+        except Exception:
+            logger.exception("closing an answer failed")
+        finally:
+            self._workers.give_slot_back()
+
+
+async def whole_answer(events: AsyncGenerator[AnswerEvent, None], request: Request) -> Answer | None:
+    """The finished answer, or None when the client left before it was there (and it was stopped)."""
+    collect = asyncio.create_task(_last_answer(events))
+    gone = asyncio.create_task(_until_disconnect(request.receive))
+    await _first_of(collect, gone)
+    return None if collect.cancelled() else collect.result()
+
+
+async def _last_answer(events: AsyncGenerator[AnswerEvent, None]) -> Answer:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, AnswerDone):
+                return event.answer
+    raise RuntimeError("an answer ended without its last event")
+
+
+class EventStream(Response):
+    """`first` and the rest of `events` as server-sent events; the last one is `done` or `error`."""
+
+    def __init__(self, first: AnswerEvent, events: AsyncGenerator[AnswerEvent, None]) -> None:
+        super().__init__(media_type="text/event-stream")
+        del self.headers["content-length"]  # the length is not known; uvicorn sends chunks
+        self.headers["x-accel-buffering"] = "no"  # a reverse proxy must not collect the stream
+        self._first = first
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        write = asyncio.create_task(self._write(send))
+        gone = asyncio.create_task(_until_disconnect(receive))
+        await _first_of(write, gone)
+        if not write.cancelled():
+            write.result()
+
+    async def _write(self, send: Send) -> None:
+        try:
+            async with aclosing(self._events):
+                await _send_event(send, self._first)
+                async for event in self._events:
+                    await _send_event(send, event)
+        except (OSError, TimeoutError):
+            return  # the reader is gone or takes nothing: there is nobody left to tell
+        except Exception as error:  # noqa: BLE001 - told to the client and, if unexpected, logged
+            await _send_frame(send, "error", error_event(error))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def frame(name: str, data: wire.Json) -> bytes:
+    """One server-sent event; JSON holds no raw line break, so one `data:` line is enough."""
+    return b"event: " + name.encode("ascii") + b"\ndata: " + wire.encode(data) + b"\n\n"
+
+
+async def _send_event(send: Send, event: AnswerEvent) -> None:
+    for name, data in wire.answer_events_json(event):
+        await _send_frame(send, name, data)
+
+
+async def _send_frame(send: Send, name: str, data: wire.Json) -> None:
+    message = {"type": "http.response.body", "body": frame(name, data), "more_body": True}
+    await asyncio.wait_for(send(message), SEND_TIMEOUT_S)
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _first_of(work: asyncio.Task[Any], gone: asyncio.Task[None]) -> None:
+    """Wait for the work or for the client to leave; cancel the other and wait until it has left too."""
+    both: set[asyncio.Future[Any]] = {work, gone}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        work.cancel()  # does nothing to a finished task
+        gone.cancel()
+        await asyncio.wait(both)

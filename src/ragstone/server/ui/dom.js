@@ -1,0 +1,39 @@
+// Building elements. Text only ever becomes text nodes: nothing in this page turns a string into markup.
+
+export const byId = (id) => document.getElementById(id);
+
+/** An element with attributes (functions become listeners) and children (strings become text nodes). */
+export function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") node.addEventListener(name, value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
+  return node;
+}
+
+/** Tell screen readers, without moving anything on the page. */
+export function say(text) {
+  byId("said").textContent = text;
+}
+
+/** A quiet boxed remark: what happened, what to do, and an optional button. */
+export function notice(kind, text, hint = "", action = null) {
+  return element(
+    "div",
+    { class: `notice ${kind}` },
+    element("p", {}, text),
+    hint ? element("p", { class: "small" }, hint) : null,
+    action ? element("button", { type: "button", click: action.run }, action.label) : null,
+  );
+}
+
+export const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+
+/** 0.4 → "0.4 ms", 41.2 → "41 ms", 1679 → "1.7 s". */
+export function duration(ms) {
+  if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`;
+  return ms >= 10 ? `${Math.round(ms)} ms` : `${ms.toFixed(1)} ms`;
+}

@@ -1,0 +1,65 @@
+"""Threads for blocking work with a bound on how much may wait: full means refused at once, not queued.
+
+Does not know what the work is. The event loop only ever submits and awaits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from ragstone.server.problems import BusyError
+
+T = TypeVar("T")
+
+
+class Workers:
+    """`threads` calls run at once and `waiting` more may queue; the next one is refused."""
+
+    def __init__(self, name: str, *, threads: int, waiting: int) -> None:
+        self._name = name
+        self._limit = threads + waiting
+        self._slots = threading.BoundedSemaphore(self._limit)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"ragstone-{name}")
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """`call()` in a thread; raises `BusyError` when every slot is taken.
+
+        The slot is given back when the call ends, also if the caller stopped waiting for it.
+        """
+        self.take_slot()
+        future = self.submit(call)
+        future.add_done_callback(lambda _: self.give_slot_back())
+        return await asyncio.wrap_future(future)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """A slot held for the length of a `with` block; raises `BusyError` when none is free."""
+        self.take_slot()
+        try:
+            yield
+        finally:
+            self.give_slot_back()
+
+    def take_slot(self) -> None:
+        """Take one slot, to be given back exactly once; raises `BusyError` when none is free."""
+        if not self._slots.acquire(blocking=False):
+            raise BusyError(
+                f"All {self._limit} places for {self._name} are taken.", hint="Try again in a second."
+            )
+
+    def give_slot_back(self) -> None:
+        """Return a slot taken with `take_slot`."""
+        self._slots.release()
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """`call()` in a thread, for a caller that holds a slot."""
+        return self._pool.submit(call)
+
+    def close(self) -> None:
+        """Take no more work; calls that run are left to end by themselves."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
