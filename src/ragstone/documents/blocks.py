@@ -1,0 +1,65 @@
+"""From a child's message to a `ParsedDocument`, believing nothing the child says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ragstone.errors import DocumentError
+from ragstone.types import Block, BlockKind, MetadataValue, ParsedDocument
+
+_KINDS = {kind.value: kind for kind in BlockKind}
+
+
+def document_from(message: Any) -> ParsedDocument:
+    """The document a child sent as JSON. Raises `DocumentError` (`malformed`) if it breaks a promise."""
+    try:
+        document = ParsedDocument(
+            text=_text(message["text"]),
+            blocks=tuple(
+                Block(_KINDS[kind], start, end, level, page, time_s)
+                for kind, start, end, level, page, time_s in message["marks"]
+            ),
+            title=_text(message["title"]),
+            format=_text(message["format"]),
+            metadata={_text(name): _value(value) for name, value in message["metadata"].items()},
+        )
+        check_blocks(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DocumentError(f"the reader's result is not a document: {error}") from error
+    return document
+
+
+def check_blocks(document: ParsedDocument) -> None:
+    """Raises `ValueError` naming the first block that breaks a promise of `ParsedDocument`.
+
+    Blocks lie in the text, ascend, do not overlap, start and end on characters that are not white space, and
+    only white space lies between and around them; levels, pages and times are in range.
+    """
+    text, position = document.text, 0
+    for index, block in enumerate(document.blocks):
+        if not position <= block.start < block.end <= len(text):
+            raise ValueError(f"block {index} spans {block.start}:{block.end} after {position} of {len(text)}")
+        if block.start > position and not text[position : block.start].isspace():
+            raise ValueError(f"text before block {index} at {position} is in no block")
+        if text[block.start].isspace() or text[block.end - 1].isspace():
+            raise ValueError(f"block {index} starts or ends with white space")
+        level_fits = 1 <= block.level <= 6 if block.kind is BlockKind.HEADING else block.level == 0
+        if not level_fits or (block.page is not None and block.page < 1):
+            raise ValueError(f"block {index} has level {block.level} and page {block.page}")
+        if block.time_s is not None and not 0 <= block.time_s < 1e9:
+            raise ValueError(f"block {index} starts at {block.time_s} s")
+        position = block.end
+    if text[position:].strip():
+        raise ValueError(f"text after the last block, at {position}, is in no block")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} instead of text")
+    return value
+
+
+def _value(value: Any) -> MetadataValue:
+    if not isinstance(value, str | int | float | bool):
+        raise TypeError(f"metadata holds a {type(value).__name__}")
+    return value
