@@ -153,7 +153,7 @@ class Ragstone:
         Raises `NotFoundError`, `InputError` (nothing there), `LockedError`, `MismatchError`, `ModelError`,
         `DiskFullError`, and `CancelledError` once `cancelled()` is true; what was acknowledged is kept.
         """
-        roots = [Path(path).expanduser().absolute() for path in paths]
+        roots = [Path(path).expanduser().resolve() for path in paths]
         for root in roots:
             if not root.exists():
                 raise NotFoundError(f"no file or folder {root}", hint="check the path; nothing was changed")

@@ -146,7 +146,7 @@ def _compare(
     failures: dict[str, documents.KnownFailure] = {}
     with collection.catalog.reading() as db:
         for root in roots:
-            uri = str(root.absolute())
+            uri = str(root)
             known |= documents.states_below(db, uri)
             failures |= documents.failures_below(db, uri)
     changed: list[FileEntry] = []

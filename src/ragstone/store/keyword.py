@@ -98,6 +98,12 @@ class KeywordIndex:
         """The catalog's sequence number at the last durable commit that this object sees; 0 when new."""
         return self._sequence
 
+    @property
+    def count(self) -> int:
+        """Chunks at the last durable commit that this object sees."""
+        documents: int = self._index.searcher().num_docs
+        return documents - 1 if documents else 0  # one record is the state's
+
     def apply(self, *, add: Iterable[KeywordEntry], delete: Iterable[int], sequence: int) -> None:
         """Delete and add chunks and record `sequence`, all in one durable commit.
 
@@ -177,6 +183,10 @@ class KeywordIndex:
             idf=weights,
             bound=BM25_TERM_MAX * float(weights.sum() + characters.sum() + phrases),
         )
+
+    def idf(self, terms: Sequence[str]) -> Scores:
+        """Inverse document frequency (n,) of analysed words."""
+        return _idf(self._index.searcher(), _WORDS, terms)
 
     def close(self) -> None:
         """Nothing to flush: `apply` is durable when it returns. The files are unmapped with the object."""
