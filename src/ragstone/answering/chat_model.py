@@ -164,15 +164,17 @@ class OpenAIChatModel:
                     raise self._refusal(response)
                 yield from _deltas(response)
         except ModelError as error:
-            if (
-                error.code == "model_cut"
-            ):  # hung up on: a restart, a proxy; a refused connection stays refused
+            self._remove_key(error)
+            if error.code == "model_cut":  # a restart, a proxy; a refused connection stays refused
                 raise _RetryError(error, 0.0) from error
+            raise
+        except _RetryError as retry:
+            self._remove_key(retry.error)
             raise
 
     def _refusal(self, response: http.client.HTTPResponse) -> Exception:
         """What a status other than 200 means, with the server's own words."""
-        detail = self._without_key(_error_text(read_body(response, limit=ERROR_BODY_BYTES_MAX)))
+        detail = _error_text(read_body(response, limit=ERROR_BODY_BYTES_MAX))
         code, hint = _MEANINGS.get(response.status, ("model_failed", "look at the model server's log"))
         said = f": {detail}" if detail else ""
         error = ModelError(
@@ -182,9 +184,11 @@ class OpenAIChatModel:
             return _RetryError(error, _retry_after_s(response.headers.get("Retry-After")))
         return error
 
-    def _without_key(self, text: str) -> str:
-        """Some servers repeat the key they refuse."""
-        return text.replace(self.api_key, "…") if self.api_key else text
+    def _remove_key(self, error: ModelError) -> None:
+        """Some servers repeat the key they refuse, in whatever they send; in place, so that no cause keeps it."""
+        if self.api_key:
+            error.message = error.message.replace(self.api_key, "…")
+            error.args = (error.message,)
 
 
 _MEANINGS = {
@@ -201,7 +205,7 @@ class _RetryError(Exception):
     """A failure that another try may cure; `after_s` as the server asked, 0 if it did not."""
 
     def __init__(self, error: ModelError, after_s: float) -> None:
-        super().__init__(error.message)
+        super().__init__("try again")
         self.error = error
         self.after_s = after_s
 
