@@ -1,26 +1,68 @@
-"""How the scores of several sources become one score in [0, 1]."""
+"""How the scores of several sources become one score in [0, 1].
+
+The weights were chosen on scifact-train, cranfield (odd ids) and xquad-en; LAB, "What hybrid search is made of".
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-Scores = npt.NDArray[np.float32]  # (n,)
+from ragstone.retrieval.signals import Scores, TextSignals
+from ragstone.types import Matrix
 
-# .6/.4: best on the development sets, against .5/.5 and .7/.3 (LAB, "What hybrid search is made of").
+# .6/.4: mean nDCG@10 of the development sets .7555, against .7540 for .5/.5 and .7537 for .7/.3.
 KEYWORD_WEIGHT = 0.6
 DENSE_WEIGHT = 0.4
+# Added on top and divided out again; .15 to .3 and .05 to .15 lie within .0015 of each other.
+COVERAGE_WEIGHT = 0.2
+ORDER_WEIGHT = 0.1
+# Five neighbours, up to .8/5 of a score from each; 3 and 10 neighbours are worse, .5 and 1.0 hardly different.
+NEIGHBOURS = 5
+DIFFUSION = 0.8
 
 
 def fuse(bm25: Scores, cosine: Scores, *, bm25_bound: float) -> Scores:
     """`.6 · BM25 / bound + .4 · cosine`, (n,) in [0, 1], for candidates that have both scores.
 
-    `bm25_bound` is the highest BM25 the query could reach (0 when no term of it is known), which makes scores of
+    `bm25_bound` is the highest BM25 the query could reach (0 when it has no terms), which makes scores of
     different queries and collections comparable; min-max over the candidates does not. A NaN cosine
     (no vector yet) counts as the mean of the known ones: neither a gain nor a loss against its neighbours.
     """
-    keyword = np.clip(bm25 / bm25_bound, 0.0, 1.0) if bm25_bound > 0 else np.zeros_like(bm25)
+    keyword = np.minimum(bm25, bm25_bound) / bm25_bound if bm25_bound > 0 else np.zeros_like(bm25)
     known = ~np.isnan(cosine)
     stand_in = float(cosine[known].mean()) if known.any() else 0.0
     dense = np.clip(np.where(known, cosine, stand_in), 0.0, 1.0)
-    return (KEYWORD_WEIGHT * keyword + DENSE_WEIGHT * dense).astype(np.float32)
+    return _in_range(KEYWORD_WEIGHT * keyword + DENSE_WEIGHT * dense)
+
+
+def with_signals(scores: Scores, signals: TextSignals) -> Scores:
+    """Fused scores with word coverage and word order added, (n,) in [0, 1]."""
+    total = scores + COVERAGE_WEIGHT * signals.coverage + ORDER_WEIGHT * signals.order
+    return _in_range(total / (1 + COVERAGE_WEIGHT + ORDER_WEIGHT))
+
+
+def diffused(scores: Scores, vectors: Matrix) -> Scores:
+    """Scores (n,) drawn towards those of each candidate's nearest neighbours among the candidates.
+
+    A neighbour takes part by its squared cosine, so a candidate that is like no other keeps its score
+    (plain averaging lost .012 on multi-hop questions, whose documents are unlike each other). `vectors` (n, dim) are
+    unit rows, NaN for a candidate without one, which keeps its score. After Diaz, "Regularizing ad hoc
+    retrieval scores" (2005).
+    """
+    count = min(NEIGHBOURS, len(scores) - 1)
+    if count < 1:
+        return scores
+    rows = np.nan_to_num(vectors)
+    similarity = np.clip(rows @ rows.T, 0.0, 1.0)
+    np.fill_diagonal(similarity, -1.0)
+    nearest = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
+    weights = np.take_along_axis(similarity, nearest, axis=1) ** 2 * (DIFFUSION / NEIGHBOURS)
+    drawn = (1 - weights.sum(axis=1)) * scores + (weights * scores[nearest]).sum(axis=1)
+    return _in_range(drawn)
+
+
+def _in_range(scores: npt.NDArray[np.floating]) -> Scores:
+    """The same without what rounding put outside [0, 1]."""
+    clipped: Scores = np.clip(scores, 0.0, 1.0).astype(np.float32)
+    return clipped

@@ -32,7 +32,8 @@ _VOWEL_CLASSES = (103, 118)
 
 # A hump needs two small letters before it or a capital run before a capitalised word, so that `useEffect`
 # and `HTMLParser` split but `mRNA`, `pH` and `iPhone` stay whole.
-_HUMP = re.compile(r"[a-z][a-z0-9](?=[A-Z][a-z])|[A-Z](?=[A-Z][a-z]{2})")
+# The capital comes first in the pattern so that the scan skips from capital to capital.
+_HUMP = re.compile(r"[A-Z](?:(?<=[a-z][a-z0-9].)(?=[a-z])|(?<=[A-Z].)(?=[a-z]{2}))")
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
 
 # `os.path.join`, `--web.listen-address`, `std::vector`, `/etc/hosts`: parts that belong together in order.
@@ -135,7 +136,7 @@ def _with_name_parts(text: str) -> str:
     pieces, done = [], 0
     while hump is not None:
         word = _word_at(text, hump.start(), done)
-        pieces += [text[done : word[1]], " ", _HUMP.sub(r"\g<0> ", text[word[0] : word[1]]), " "]
+        pieces += [text[done : word[1]], " ", _HUMP.sub(r" \g<0>", text[word[0] : word[1]]), " "]
         done = word[1]
         hump = _HUMP.search(text, done)
     return "".join([*pieces, text[done:]])
