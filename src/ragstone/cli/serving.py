@@ -1,0 +1,59 @@
+"""`serve`: the page and the HTTP service on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragstone.cli import invocation, terminal
+from ragstone.errors import NotFoundError, RagstoneError
+
+
+def serve(
+    context: typer.Context,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PATH]...", help="Files and folders to index meanwhile.")
+    ] = None,
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.")] = None,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
+    json_output: invocation.JsonFlag = False,
+) -> int:
+    """Serve the page and the HTTP interface until Ctrl-C.
+
+    Paths are indexed in the background meanwhile. With --json the address is printed as {"url": …} once it answers.
+    """
+    try:
+        from ragstone.server.serving import serve as run_service
+    except ModuleNotFoundError as error:
+        raise RagstoneError(
+            f"the service needs a package that is not installed: {error.name}",
+            hint="install it with: pip install 'ragstone[server]'",
+            code="extra_missing",
+        ) from error
+
+    def announce(url: str) -> None:
+        if json_output:
+            terminal.say_json({"url": url})
+        else:
+            terminal.say(f"serving on {url}  (Ctrl-C stops)")
+
+    for path in paths or ():
+        if not path.expanduser().exists():
+            raise NotFoundError(f"no file or folder {path}", hint="check the path; nothing was started")
+    current = invocation.of(context)
+    settings = current.settings(host=host, port=port)
+    with current.engine() as engine:
+        run_service(
+            engine,
+            host=settings.host,
+            port=settings.port,
+            paths=paths or (),
+            open_browser=open_page,
+            streaming=settings.enable_streaming,
+            announce=announce,
+        )
+    return 0
