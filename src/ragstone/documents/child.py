@@ -54,6 +54,14 @@ def _reply(path: str, limits: Any) -> dict[str, Any]:
         answer: dict[str, Any] = {"document": readers.read(data, Path(path).name, limits)}
     except DocumentError as error:
         answer = {"error": [error.code, error.message, error.hint]}
+    except ImportError as error:
+        answer = {
+            "error": [
+                "unsupported",
+                f"a library for this format is missing: {error}",
+                "install ragstone again",
+            ]
+        }
     except MemoryError:
         memory_mb = limits.memory_bytes >> 20
         answer = {"error": ["too_large", f"reading the file takes more than {memory_mb} MB of memory", ""]}

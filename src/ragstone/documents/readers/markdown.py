@@ -28,10 +28,16 @@ def read(source: Source) -> Draft:
     if start:
         outline.mark("paragraph", 0, start)
     outline.metadata = {name: value for name, value in metadata.items() if name != "title"}
-    scan = _Scan(text, start, outline)
-    scan.run()
-    outline.title = str(metadata.get("title", "")) or scan.title
+    first_heading = scan(text, start, outline)
+    outline.title = str(metadata.get("title", "")) or first_heading
     return outline.draft()
+
+
+def scan(text: str, start: int, outline: Outline) -> str:
+    """Mark the blocks of `text[start:]`; returns the first heading of the highest level, '' if there is none."""
+    lines = _Scan(text, start, outline)
+    lines.run()
+    return lines.title
 
 
 def plain_title(line: str) -> str:
