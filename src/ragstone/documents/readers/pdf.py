@@ -6,10 +6,12 @@ Knows nothing of pictures: a scanned PDF without a text layer is `no_text`.
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import pypdfium2
@@ -21,13 +23,15 @@ from ragstone.documents.readers.front_matter import normalised
 from ragstone.documents.readers.source import Source
 from ragstone.errors import DocumentError
 
-# Heights of lines are compared in half points; a heading is this much higher than the text (LaTeX's \large is
+# Sizes of type are compared in half points; a heading is this much larger than the text (LaTeX's \large is
 # 1.2 times, Word's smallest larger heading 1.18 times the text).
 _HEADING_RATIO: Final = 1.15
 _HEADING_CHARS: Final = 200
-# Line to line, in heights of the line: set solid is 1.0, LaTeX 1.2, Word 1.15–1.5; beyond it a paragraph ends.
-_PARAGRAPH_PITCH: Final = 1.65
-_INDENT: Final = 0.8  # of a line's height: LaTeX indents by 1.5, a list by more
+# A gap between lines ends a paragraph beyond this many times the usual pitch of the document: LaTeX's \parskip of
+# half a line makes 1.5, uneven lines of mathematics stay below 1.3.
+_PARAGRAPH_PITCH: Final = 1.3
+_USUAL_PITCH: Final = 1.2  # in sizes of type: LaTeX, Word; where a document has too few lines to say
+_INDENT: Final = 0.8  # of the size of type: LaTeX indents by 1.5, a list by more
 # A line is full, so that the next one goes on with it, from this share of its paragraph's longest line.
 _FULL_SHARE: Final = 0.6
 _FULL_CHARS: Final = 40
@@ -35,20 +39,41 @@ _FULL_CHARS: Final = 40
 _RUNNING_PAGES: Final = 4
 _DIGITS: Final = re.compile(r"\d+")
 _PDF_DATE: Final = re.compile(r"D:(\d{4})(\d{2})(\d{2})")
-_NO_TITLE: Final = re.compile(
-    r"(?:untitled|microsoft word - |.*\.(?:docx?|tex|dvi|pdf|indd|pptx?|html?)$)", re.IGNORECASE
+# What programs write where people wrote nothing.
+_NO_NAME: Final = re.compile(
+    r"\(?(?:anonymous|unspecified|untitled|unknown)\)?$|microsoft word - |.*\.(?:docx?|tex|dvi|pdf|indd|pptx?|html?)$",
+    re.IGNORECASE,
 )
+
+
+# U+FFFE is pdfium's mark for a hyphen that only the end of a line made necessary; the line goes on behind it.
+_HYPHEN: Final = "\ufffe"
+_BROKEN_WORD: Final = re.compile(f"{_HYPHEN}(?=[A-ZÄÖÜ])")
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line of a page; `left`, `base` (bottom) and `height` in points, 0 where unknown."""
+    """One line of a page; lines that a hyphen ends are one with the next.
+
+    In points, 0 where unknown: `left` edge, `base` of the first and `last_base` of the last line in it, `size` of
+    its type. `last_chars` counts the characters of the last line in it.
+    """
 
     text: str
     page: int
     left: float
     base: float
-    height: float
+    last_base: float
+    size: float
+    last_chars: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What is usual in a document: sizes of headings, largest first, and line to line in sizes of type."""
+
+    heading_sizes: list[float]
+    pitch: float
 
 
 def read(source: Source) -> Draft:
@@ -70,9 +95,9 @@ def read(source: Source) -> Draft:
             hint="run OCR on it first",
             code="no_text",
         )
-    sizes = _heading_sizes(lines)
+    layout = _Layout(_heading_sizes(lines), _usual_pitch(lines))
     first_heading = ""
-    for kind, text, page in _blocks(_without_running_lines(lines), sizes):
+    for kind, text, page in _blocks(_without_running_lines(lines), layout):
         found.page = page
         if kind:
             found.heading(text, kind)
@@ -110,31 +135,53 @@ def _page_lines(text_page: Any, text: str, page: int) -> Iterator[_Line]:
         words = line.strip()
         if words:
             at = position + len(line) - len(line.lstrip())
-            left, base, height = _place(text_page, at)
-            # U+FFFE is pdfium's mark for a hyphen that only the end of a line made necessary
-            yield _Line(words.replace("\ufffe", ""), page, left, base, height)
+            left, base = _origin(text_page, at)
+            broken = words.rfind(_HYPHEN)
+            last_base = _origin(text_page, at + broken + 1)[1] if broken >= 0 else base
+            whole = _BROKEN_WORD.sub("-", words).replace(_HYPHEN, "")
+            yield _Line(whole, page, left, base, last_base, _size(text_page, at), len(words) - broken - 1)
         position += len(line) + 2
 
 
-def _place(text_page: Any, index: int) -> tuple[float, float, float]:
-    """Left edge, bottom and height of the box of a character's font."""
-    box = pdfium.FS_RECTF()
-    if not pdfium.FPDFText_GetLooseCharBox(text_page, index, ctypes.byref(box)):
-        return 0.0, 0.0, 0.0
-    return box.left, box.bottom, round((box.top - box.bottom) * 2) / 2
+def _origin(text_page: Any, index: int) -> tuple[float, float]:
+    """Where a character stands on its line: left edge and base, from the lower left corner of the page."""
+    x, y = ctypes.c_double(), ctypes.c_double()
+    if not pdfium.FPDFText_GetCharOrigin(text_page, index, ctypes.byref(x), ctypes.byref(y)):
+        return 0.0, 0.0
+    return x.value, y.value
+
+
+def _size(text_page: Any, index: int) -> float:
+    """The size of a character's type as it appears on the page, in half points."""
+    matrix = pdfium.FS_MATRIX()
+    if not pdfium.FPDFText_GetMatrix(text_page, index, ctypes.byref(matrix)):
+        return 0.0
+    size: float = pdfium.FPDFText_GetFontSize(text_page, index) * math.hypot(matrix.c, matrix.d)
+    return round(2 * size) / 2 if size < 1e6 else 0.0
 
 
 def _heading_sizes(lines: list[_Line]) -> list[float]:
-    """The heights that headings have, largest first: at most six, all rarer than the text's own."""
+    """The sizes that headings have, largest first: at most six, all rarer than the text's own."""
     weights: Counter[float] = Counter()
     for line in lines:
-        weights[line.height] += len(line.text)
+        weights[line.size] += len(line.text)
     body, _ = weights.most_common(1)[0]
     if body <= 0:
         return []
     total = weights.total()
     larger = [size for size in weights if size >= _HEADING_RATIO * body and weights[size] < 0.2 * total]
     return sorted(larger, reverse=True)[:6]
+
+
+def _usual_pitch(lines: list[_Line]) -> float:
+    """Line to line in sizes of type, the most frequent of the document."""
+    pitches = Counter(
+        round((last.last_base - line.base) / line.size, 1)
+        for last, line in pairwise(lines)
+        if last.page == line.page and last.size == line.size > 0
+    )
+    usual = [pitch for pitch, count in pitches.most_common(3) if 0.9 <= pitch <= 3 and count > 1]
+    return usual[0] if usual else _USUAL_PITCH
 
 
 def _without_running_lines(lines: list[_Line]) -> list[_Line]:
@@ -155,12 +202,12 @@ def _without_running_lines(lines: list[_Line]) -> list[_Line]:
     ]
 
 
-def _blocks(lines: list[_Line], sizes: list[float]) -> Iterator[tuple[int, str, int]]:
+def _blocks(lines: list[_Line], layout: _Layout) -> Iterator[tuple[int, str, int]]:
     """(heading level or 0, text, page), in order."""
     block: list[_Line] = []
     for line in [*lines, None]:
-        if block and (line is None or not _goes_on(block, line, sizes)):
-            level = _level(block, sizes)
+        if block and (line is None or not _goes_on(block, line, layout)):
+            level = _level(block, layout.heading_sizes)
             yield (
                 level,
                 one_line(" ".join(part.text for part in block)) if level else _joined(block),
@@ -174,40 +221,44 @@ def _blocks(lines: list[_Line], sizes: list[float]) -> Iterator[tuple[int, str, 
 def _level(block: list[_Line], sizes: list[float]) -> int:
     chars = sum(len(line.text) for line in block)
     has_words = any(character.isalpha() for line in block for character in line.text)
-    if block[0].height in sizes and chars <= _HEADING_CHARS and has_words:
-        return sizes.index(block[0].height) + 1
+    if block[0].size in sizes and chars <= _HEADING_CHARS and has_words:
+        return sizes.index(block[0].size) + 1
     return 0
 
 
-def _goes_on(block: list[_Line], line: _Line, sizes: list[float]) -> bool:
+def _goes_on(block: list[_Line], line: _Line, layout: _Layout) -> bool:
     """True if `line` belongs to the block before it."""
     last = block[-1]
-    if line.page != last.page or (line.height != last.height and {line.height, last.height} & set(sizes)):
+    if line.page != last.page:
         return False
-    height = max(line.height, last.height)
-    pitch = last.base - line.base
-    if height <= 0:
+    if _is_beside(last, line):
         return True
-    if pitch < -height or pitch > _PARAGRAPH_PITCH * height:
-        # a column further up, or a gap; a sentence may go on in the next column
-        return (
-            pitch < -height
-            and last.height == line.height
-            and last.text[-1:].islower()
-            and line.text[:1].islower()
-        )
-    indented = line.left - last.left > _INDENT * height and len(block) > 1
+    if line.size != last.size and not {line.size, last.size}.isdisjoint(layout.heading_sizes):
+        return False
+    size = max(line.size, last.size)
+    pitch = last.last_base - line.base
+    if size <= 0:
+        return True
+    if pitch < -size:  # a column further up the page: a sentence may go on there
+        return last.size == line.size and last.text[-1].islower() and line.text[0].islower()
+    if pitch > _PARAGRAPH_PITCH * layout.pitch * size:
+        return False
+    indented = line.left - last.left > _INDENT * size
     return not (indented and last.text.endswith((".", "!", "?", ":", "”", '"')))
+
+
+def _is_beside(last: _Line, line: _Line) -> bool:
+    """True for an exponent, an index, or what goes on behind one: pdfium gives it a line of its own."""
+    return max(last.size, line.size) > 0 and abs(last.last_base - line.base) < 0.6 * max(last.size, line.size)
 
 
 def _joined(block: list[_Line]) -> str:
     """A paragraph's lines: running text on one line, what was set line by line on its own lines."""
-    longest = max(len(line.text) for line in block)
-    text = ""
-    for line in block:
-        text += line.text
-        is_full = len(line.text) >= max(_FULL_SHARE * longest, _FULL_CHARS)
-        text += " " if is_full else "\n"
+    longest = max(line.last_chars for line in block)
+    text = block[0].text
+    for last, line in pairwise(block):
+        is_full = last.last_chars >= max(_FULL_SHARE * longest, _FULL_CHARS)
+        text += (" " if is_full or _is_beside(last, line) else "\n") + line.text
     return text
 
 
@@ -216,12 +267,12 @@ def _describe(document: Any, found: Extraction, pages: int) -> None:
         stated = document.get_metadata_dict()
     except pypdfium2.PdfiumError:
         stated = {}
-    title = one_line(stated.get("Title", ""))
-    found.title = "" if _NO_TITLE.match(title) else title
     properties: dict[str, Value] = {"pages": pages}
-    for key, name in (("Author", "author"), ("Subject", "subject"), ("Keywords", "tags")):
-        if stated.get(key):
-            properties[name] = stated[key]
+    for key, name in (("Title", "title"), ("Author", "author"), ("Subject", "subject"), ("Keywords", "tags")):
+        text = one_line(stated.get(key, ""))
+        if text and not _NO_NAME.match(text):
+            properties[name] = text
+    found.title = str(properties.pop("title", ""))
     if match := _PDF_DATE.match(stated.get("CreationDate", "")):
         properties["date"] = "-".join(match.groups())
     found.metadata = normalised(properties)
