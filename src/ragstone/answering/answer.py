@@ -43,6 +43,8 @@ TIMEOUT_S = 60.0
 MAX_ANSWER_TOKENS = 1024
 
 NOTHING_FOUND = "The documents do not seem to answer this question."
+# What models put around the one word they were asked for.
+_AROUND = " \n\t*_`'\""
 NOTHING_INDEXED = "There is nothing to answer from: no document matched."
 
 
@@ -50,6 +52,7 @@ NOTHING_INDEXED = "There is nothing to answer from: no document matched."
 class _Run:
     """What one answer gathers on its way to `AnswerDone`."""
 
+    embedder: Embedder
     hits: tuple[Hit, ...]
     degraded: list[Degraded]
     timings_ms: dict[str, float]
@@ -104,11 +107,10 @@ def answer_events(
     honest refusal without any model call. Raises `ModelError` if the chat model fails after its first token,
     `CancelledError` once `cancelled()` is true, and `InputError` if the question leaves no room for a source.
     """
-    run = _Run((), list(degraded), dict(search_timings_ms or {}))
+    run = _Run(embedder, (), list(degraded), dict(search_timings_ms or {}))
     if not hits:
         yield AnswerSources(())
-        yield AnswerToken(NOTHING_INDEXED)
-        yield run.done(NOTHING_INDEXED, (), model=EXTRACTIVE)
+        yield from _refusal(run, NOTHING_INDEXED)
         return
     count_tokens = _token_counter(embedder)
     prompt: Prompt | None = None
@@ -135,8 +137,7 @@ def answer_events(
     if cancelled is not None and cancelled():
         raise CancelledError("stopped before the answer")
     if not grounding.answerable:
-        yield AnswerToken(NOTHING_FOUND)
-        yield run.done(NOTHING_FOUND, (), model=EXTRACTIVE)
+        yield from _refusal(run, NOTHING_FOUND)
     elif chat_model is None or prompt is None:
         yield from _extractive(run, ranked)
     else:
@@ -168,7 +169,7 @@ def _generated(
     max_tokens: int,
     cancelled: Callable[[], bool] | None,
 ) -> Iterator[AnswerEvent]:
-    """The chat model's words as they come, then the text with checked citations."""
+    """The chat model's words as they come, then the text with checked citations; quoted sentences if it fails first."""
     usage: Usage | None = None
     text, shown = "", 0
     start = time.perf_counter()
@@ -179,12 +180,14 @@ def _generated(
         for delta in stream:
             usage = delta.usage or usage
             text += delta.text
-            # The words that mean "no answer" are not shown; a beginning that may become them waits.
+            # The word that means "no answer" is not shown; a beginning that may become it waits.
             if shown < len(text) and not NO_ANSWER.startswith(text.strip()[: len(NO_ANSWER)]):
                 if not shown:
                     run.timings_ms["first_token"] = (time.perf_counter() - start) * 1000
                 yield AnswerToken(text[shown:])
                 shown = len(text)
+        if not text.strip():
+            raise ModelError(f"the chat model {chat_model.name} sent an empty answer", code="model_empty")
     except ModelError as error:
         if shown:
             raise
@@ -195,20 +198,24 @@ def _generated(
         run.timings_ms["generate"] = (time.perf_counter() - start) * 1000
         if isinstance(stream, Generator):
             stream.close()  # now, not when it is collected: the model stops with the answer
-    yield from _checked(run, prompt, text, shown, chat_model.name, usage)
-
-
-def _checked(
-    run: _Run, prompt: Prompt, text: str, shown: int, model: str, usage: Usage | None
-) -> Iterator[AnswerEvent]:
-    if not shown or NO_ANSWER in text[: 2 * len(NO_ANSWER)]:
-        yield AnswerToken(NOTHING_FOUND)
-        yield run.done(NOTHING_FOUND, (), model=model, usage=usage)
+    if text.strip(_AROUND).startswith(NO_ANSWER):
+        yield from _refusal(run, NOTHING_FOUND, model=chat_model.name, usage=usage)
         return
+    if shown < len(text):
+        yield AnswerToken(text[shown:])
     with run.timed("cite"):
-        checked = check_citations(text, prompt.sources)
+        checked = check_citations(text, prompt.sources, embedder=run.embedder)
     run.degraded += [Degraded("citations", f"removed {reason}") for reason in checked.removed]
-    yield run.done(checked.text, checked.citations, model=model, usage=usage)
+    if not checked.citations and not checked.removed:
+        run.degraded.append(Degraded("citations", "the answer cites no source"))
+    yield run.done(checked.text, checked.citations, model=chat_model.name, usage=usage)
+
+
+def _refusal(
+    run: _Run, text: str, *, model: str = EXTRACTIVE, usage: Usage | None = None
+) -> Iterator[AnswerEvent]:
+    yield AnswerToken(text)
+    yield run.done(text, (), model=model, usage=usage)
 
 
 def _token_counter(embedder: Embedder) -> CountTokens:

@@ -1,7 +1,7 @@
 """Check every citation of a model's answer against the text it cites; what fails is taken out and reported.
 
-The check is lexical: a sentence is supported if a source sentence holds enough of its words and all of its numbers.
-It cannot see a statement turned around with the same words; it does see made-up numbers, names and sources.
+A statement is supported if one or two sentences of the source hold all of its numbers and enough of its words, or mean
+nearly the same. A statement turned around with the same words passes; made-up numbers and sources do not.
 """
 
 from __future__ import annotations
@@ -10,19 +10,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ragstone.answering.terms import analyse_question, numbers
+from ragstone.answering.terms import analyse_question, numbers, stated_numbers
 from ragstone.chunking.sentences import sentences
 from ragstone.store.analysis import analyse
-from ragstone.types import Citation, Hit
+from ragstone.types import Citation, Embedder, Hit
 
-# Share of a claim's content words that the cited source must hold, and its best sentences too.
-SUPPORT_MIN = 0.5
+# A claim is supported by a passage with half its content words or this near in meaning. On 250 scifact claims: 74 % of
+# the abstracts written as their evidence pass, 34 % of other abstracts on the subject, none of 250 random ones.
+SHARE_MIN = 0.5
+COSINE_MIN = 0.65
+# A second sentence joins the quote if it brings 3 of 10 words: less is mostly a repeated subject.
+SECOND_SENTENCE_GAIN = 0.3
 # Sentences of a source joined to one quote: a claim often condenses two.
 QUOTED_SENTENCES_MAX = 2
 
-# [1], [1, 2], [1-3] is not used by prompts of ours and stays text. Full-width brackets come from Chinese models.
+# [1] and [1, 2]; [1-3] stays text: no prompt of ours asks for it. Full-width brackets come from Chinese models.
 _MARKER = re.compile(r"[ \t]*[\[【]\s*(\d{1,4}(?:\s*[,;、]\s*\d{1,4})*)\s*[\]】]")
 _NUMBER = re.compile(r"\d{1,4}")
+_LIST_MARKER = re.compile(r"\A\s*(?:\d{1,3}[.)]|[-*+•#]+)\s+")  # its number is no statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class CheckedText:
     removed: tuple[str, ...]
 
 
-def check_citations(text: str, sources: Sequence[Hit]) -> CheckedText:
+def check_citations(text: str, sources: Sequence[Hit], *, embedder: Embedder) -> CheckedText:
     """`text` with every `[n]` checked; `sources[n - 1]` is source `n`.
 
     A citation belongs to the sentence it stands in or after. Markers inside code stay as they are.
@@ -51,7 +56,7 @@ def check_citations(text: str, sources: Sequence[Hit]) -> CheckedText:
             if not 1 <= n <= len(sources):
                 removed.append(f"[{n}] names no source (1 to {len(sources)} exist)")
                 continue
-            citation = _supported(claim, n, sources[n - 1])
+            citation = _supported(claim, n, sources[n - 1], embedder)
             if citation is None:
                 removed.append(f"[{n}] does not hold: {_short(claim)}")
                 continue
@@ -80,42 +85,61 @@ def _claims(text: str) -> list[tuple[re.Match[str], str]]:
     for m in markers:
         before = [(a, b) for a, b in spans if a < m.start()]
         start, end = before[-1] if before else (spans[0] if spans else (0, 0))
-        claims.append((m, " ".join(plain[start:end].split())))
+        claims.append((m, " ".join(_LIST_MARKER.sub("", plain[start:end]).split())))
     return claims
 
 
-def _supported(claim: str, n: int, source: Hit) -> Citation | None:
+def _supported(claim: str, n: int, source: Hit, embedder: Embedder) -> Citation | None:
     """The citation with the source's best sentences as its quote, or None if they do not support `claim`."""
-    wanted = frozenset(analyse_question(claim).terms)
-    if not wanted:
+    passages = _passages(claim, source)
+    if not passages:
         return None
-    context = set(analyse(" ".join((source.title, *source.headings))))
-    spans = sentences(source.text)
-    best: tuple[float, int, int] | None = None
-    for size in range(1, QUOTED_SENTENCES_MAX + 1):
-        for i in range(len(spans) - size + 1):
-            start, end = spans[i][0], spans[i + size - 1][1]
-            quote = source.text[start:end]
-            terms = set(analyse(quote))
-            if not terms & wanted:
-                continue
-            missing = numbers(claim) - numbers(quote)
-            share = len(wanted & (terms | context)) / len(wanted)
-            value = share - len(missing)  # a quote with all numbers goes before one with more words
-            if best is None or value > best[0] + 0.1 * (size > 1):
-                best = (value, start, end)
-    if best is None or best[0] < SUPPORT_MIN:
-        return None
+    best = max(passages, key=lambda p: p.share - SECOND_SENTENCE_GAIN * p.joined)
+    if best.share < SHARE_MIN:  # other words may say the same; embedding costs more, so it comes second
+        texts = [source.text[p.start : p.end] for p in passages]
+        cosines = embedder.embed_documents(texts) @ embedder.embed_query(claim)  # (n,)
+        if float(cosines.max()) < COSINE_MIN:
+            return None
+        best = passages[int(cosines.argmax())]
     return Citation(
         n=n,
         uri=source.uri,
         title=source.title,
         page=source.page,
         time_s=source.time_s,
-        start=source.start + best[1],
-        end=source.start + best[2],
-        quote=source.text[best[1] : best[2]],
+        start=source.start + best.start,
+        end=source.start + best.end,
+        quote=source.text[best.start : best.end],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """`source.text[start:end]`: a sentence with `joined` more; `share` is that of the claim's words in it."""
+
+    start: int
+    end: int
+    share: float
+    joined: int
+
+
+def _passages(claim: str, source: Hit) -> list[_Passage]:
+    """Passages that hold every number the claim states, the longer ones only where they add enough."""
+    wanted = frozenset(analyse_question(claim).terms)
+    if not wanted:
+        return []
+    context = set(analyse(" ".join((source.title, *source.headings))))
+    spans = sentences(source.text)
+    stated = stated_numbers(claim)
+    found = []
+    for size in range(1, QUOTED_SENTENCES_MAX + 1):
+        for i in range(len(spans) - size + 1):
+            start, end = spans[i][0], spans[i + size - 1][1]
+            quote = source.text[start:end]
+            if stated <= numbers(quote) | numbers(source.title):
+                share = len(wanted & context.union(analyse(quote))) / len(wanted)
+                found.append(_Passage(start, end, share, joined=size - 1))
+    return found
 
 
 def _short(claim: str) -> str:

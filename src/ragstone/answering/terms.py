@@ -162,9 +162,29 @@ def holds_kind(kind: AnswerKind, sentence: str, question_terms: Mapping[str, flo
     return any(term not in question_terms for word in found for term in analyse(word))
 
 
+_DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
+_THOUSANDS = re.compile(r"[.,](?=\d{3}(?:\D|$))")
+_NUMBER_VALUES = {
+    word: str(value)
+    for words in (
+        "zero one two three four five six seven eight nine ten eleven twelve",
+        "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+    )
+    for value, word in enumerate(words.split())
+}
+
+
 def numbers(text: str) -> frozenset[str]:
-    """Numbers of a text without their separators, for comparing claims with sources."""
-    return frozenset(re.sub(r"[.,](?=\d{3}\b)", "", n) for n in re.findall(r"\d+(?:[.,]\d+)*", text))
+    """Numbers of a text in one form: "1,888", "04" and "four" are 1888, 4 and 4."""
+    words = (
+        _NUMBER_VALUES[word] for word in re.findall(r"[^\W\d_]+", text.lower()) if word in _NUMBER_VALUES
+    )
+    return stated_numbers(text).union(words)
+
+
+def stated_numbers(text: str) -> frozenset[str]:
+    """The numbers that a text states in digits, in the form of `numbers`."""
+    return frozenset(_THOUSANDS.sub("", number).lstrip("0") or "0" for number in _DIGITS.findall(text))
 
 
 def shingles(text: str) -> set[int]:
