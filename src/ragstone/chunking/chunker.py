@@ -1,0 +1,236 @@
+"""Documents into chunks: exact spans of the text, along its structure, within the model's token budget.
+
+The straight line: blocks under their headings → what each costs in tokens → pieces (blocks, or parts of those too
+long for a chunk) → runs of pieces that make a chunk → chunks with their context, counted as the model will see
+them. Knows nothing of models and files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ragstone.chunking.context import Context, embedding_text, fitting_contexts, opens_with
+from ragstone.chunking.counting import Ruler, TokenCounter, count_in_batches, stretch_cost
+from ragstone.chunking.outline import Placed, outline
+from ragstone.chunking.packing import Place, pack
+from ragstone.chunking.pieces import Gap, Piece, cut_block
+from ragstone.errors import InputError
+from ragstone.types import BlockKind, Chunk, ParsedDocument
+
+__all__ = ["CHUNKER_VERSION", "MIN_BUDGET", "MIN_TOKENS", "TokenCounter", "chunk_document", "embedding_text"]
+
+# Raise it whenever the same document gives other chunks than before: stores chunk again then.
+CHUNKER_VERSION = 1
+
+# Sections below this are joined with their siblings.
+MIN_TOKENS = 32
+
+# A chunk needs room for a little context and a few words beside the model's own tokens.
+MIN_BUDGET = 16
+
+# The context takes at most one part in this many of a chunk; so do headings kept with what follows them.
+CONTEXT_SHARE = 4
+
+_RUNS = (BlockKind.TABLE_ROW, BlockKind.CUE, BlockKind.LIST)
+
+
+def chunk_document(
+    document: ParsedDocument, *, tokens: TokenCounter, max_tokens: int, min_tokens: int = MIN_TOKENS
+) -> list[Chunk]:
+    """The chunks of `document`, ascending and disjoint; everything but white space lies in exactly one.
+
+    A chunk's `tokens` is `tokens.count_tokens([embedding_text])[0]` and never over `max_tokens` (special
+    tokens and context included). A chunk lies within one page, begins at a heading wherever `min_tokens` lie
+    before it, and divides a code fence, table row, list item or cue only if that alone is too long. Sections under
+    `min_tokens` join their siblings. An edit changes the chunks around it, not those behind.
+    Raises `InputError` if `max_tokens` leaves no room for text. Cost: the text is tokenised twice, in bounded
+    batches; blocks longer than a chunk once more.
+    """
+    budget = _budget(tokens, max_tokens)
+    placed = outline(document)
+    if not placed:
+        return []
+    contexts = fitting_contexts(
+        document.title,
+        (path for item in placed for path in (item.section.above, item.section.path)),
+        tokens=tokens,
+        overhead=max_tokens - budget,
+        budget=budget // CONTEXT_SHARE,
+    )
+    pieces, owners = _pieces(document.text, placed, contexts, tokens, max_tokens=max_tokens, budget=budget)
+    places = _places(document.text, pieces, owners, contexts, budget)
+    starts = pack(document.text, pieces, places, min_tokens=min(min_tokens, budget // 2))
+    drafts = [
+        _Draft(pieces[first:stop], owners[first], _headings(pieces[first], owners[first]))
+        for first, stop in zip(starts, [*starts[1:], len(pieces)], strict=True)
+    ]
+    return _counted(document.text, drafts, contexts, tokens, max_tokens)
+
+
+def _budget(tokens: TokenCounter, max_tokens: int) -> int:
+    """Tokens of a chunk that are left for context and text."""
+    overhead = tokens.count_tokens([""])[0]
+    if max_tokens - overhead < MIN_BUDGET:
+        raise InputError(
+            f"chunks of {max_tokens} tokens are too small: the model takes {overhead} of them for itself",
+            hint=f"use at least {overhead + MIN_BUDGET} tokens",
+        )
+    return max_tokens - overhead
+
+
+def _pieces(
+    text: str,
+    placed: Sequence[Placed],
+    contexts: dict[tuple[str, ...], Context],
+    tokens: TokenCounter,
+    *,
+    max_tokens: int,
+    budget: int,
+) -> tuple[list[Piece], list[Placed]]:
+    """The pieces of all blocks, and for each the block it is of."""
+    overhead = max_tokens - budget
+    counts = count_in_batches(tokens, [text[item.block.start : item.block.end] for item in placed])
+    pieces: list[Piece] = []
+    owners: list[Placed] = []
+    glued = 0  # cost of the headings right before the block, which stay with it
+    for index, (item, count) in enumerate(zip(placed, counts, strict=True)):
+        block = item.block
+        before = placed[index - 1] if index else None
+        gap = _gap(text, before, item, glued=glued > 0)
+        glued = glued if gap is Gap.GLUED else 0
+        whole = Piece(block.start, block.end, stretch_cost(count - overhead, block.end - block.start), gap)
+        costs = (contexts[item.section.above].cost, contexts[item.section.path].cost)
+        limit = budget - max(costs) - glued
+        # a paragraph nearly as long as a chunk is offered in sentences, for when a stub precedes it
+        most = limit - MIN_TOKENS if block.kind is BlockKind.PARAGRAPH else limit
+        parts = [whole]
+        if whole.cost > most:
+            ruler = Ruler(tokens.token_spans(text[block.start : block.end]), block.start)
+            parts = cut_block(text, whole, block.kind, ruler, limit=limit)
+        pieces += parts
+        owners += [item] * len(parts)
+        if block.kind is BlockKind.HEADING and glued + whole.cost <= budget // CONTEXT_SHARE:
+            glued += whole.cost
+        else:
+            glued = 0
+    return pieces, owners
+
+
+def _gap(text: str, before: Placed | None, item: Placed, *, glued: bool) -> Gap:
+    """How good a cut between two blocks is; `glued` if headings directly before want to stay with `item`."""
+    kind = item.block.kind
+    if before is not None and before.block.page == item.block.page:
+        if glued:
+            return Gap.GLUED
+        if kind is not BlockKind.HEADING:
+            if before.block.kind is kind and kind in _RUNS:
+                return Gap.STANZA
+            # "Run this:" belongs to what follows
+            return Gap.LINE if text[before.block.end - 1] in ":：" else Gap.BLOCK
+    return Gap.SECTION if kind is BlockKind.HEADING else Gap.BLOCK
+
+
+def _places(
+    text: str,
+    pieces: Sequence[Piece],
+    owners: Sequence[Placed],
+    contexts: dict[tuple[str, ...], Context],
+    budget: int,
+) -> list[Place]:
+    places = []
+    for piece, owner in zip(pieces, owners, strict=True):
+        context = contexts[_headings(piece, owner)]
+        # a title that the text opens with is not repeated above it
+        repeated = not context.headings and opens_with(text[piece.start : piece.end], context.title)
+        places.append(
+            Place(
+                level=owner.section.level if piece.gap is Gap.SECTION else None,
+                section_level=owner.section.level,
+                page=owner.block.page,
+                budget=budget - (0 if repeated else context.cost),
+            )
+        )
+    return places
+
+
+def _headings(first: Piece, owner: Placed) -> tuple[str, ...]:
+    """The path of headings above a chunk that begins with `first`: not the heading that it opens with."""
+    opens = owner.block.kind is BlockKind.HEADING and first.start == owner.block.start
+    return owner.section.above if opens else owner.section.path
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A chunk before its tokens are counted."""
+
+    pieces: Sequence[Piece]
+    owner: Placed  # of the first piece
+    headings: tuple[str, ...]
+
+
+def _counted(
+    text: str,
+    drafts: Sequence[_Draft],
+    contexts: dict[tuple[str, ...], Context],
+    tokens: TokenCounter,
+    max_tokens: int,
+) -> list[Chunk]:
+    """The chunks of `drafts`, counted; one that is over `max_tokens` after all is divided.
+
+    That happens to tokenizers for which the parts of a text cost less than the whole, and to words cut in
+    two. Each round halves what is over, so there are few.
+    """
+    chunks: list[Chunk] = []
+    while drafts:
+        texts = [
+            contexts[draft.headings].above(text[draft.pieces[0].start : draft.pieces[-1].end])
+            for draft in drafts
+        ]
+        over: list[_Draft] = []
+        for draft, embedded, count in zip(drafts, texts, count_in_batches(tokens, texts), strict=True):
+            if count > max_tokens:
+                over += _halves(text, draft, tokens)
+            else:
+                chunks.append(_chunk(draft, embedded, count))
+        drafts = over
+    return sorted(chunks, key=lambda chunk: chunk.start)
+
+
+def _chunk(draft: _Draft, embedded: str, count: int) -> Chunk:
+    block = draft.owner.block
+    return Chunk(
+        start=draft.pieces[0].start,
+        end=draft.pieces[-1].end,
+        headings=draft.headings,
+        page=block.page,
+        time_s=block.time_s,
+        tokens=count,
+        embedding_text=embedded,
+    )
+
+
+def _halves(text: str, draft: _Draft, tokens: TokenCounter) -> Iterator[_Draft]:
+    """Two or more drafts in place of one, divided at the best cut near its middle."""
+    pieces = draft.pieces
+    if len(pieces) == 1:
+        (piece,) = pieces
+        if piece.end - piece.start == 1:
+            raise InputError(
+                f"the character {text[piece.start]!r} alone has more tokens than a chunk may have",
+                hint="use larger chunks",
+            )
+        ruler = Ruler(tokens.token_spans(text[piece.start : piece.end]), piece.start)
+        pieces = cut_block(text, piece, draft.owner.block.kind, ruler, limit=max(1, piece.cost // 2))
+    half = sum(piece.cost for piece in pieces) / 2
+    # what lies before each piece, as distance from the middle; ties to the better gap
+    position = 0
+    ranked: list[tuple[float, int]] = []
+    for index, piece in enumerate(pieces):
+        if index:
+            ranked.append((abs(position - half) / (1 + piece.gap), index))
+        position += piece.cost
+    _, middle = min(ranked)
+    path = draft.owner.section.path
+    yield _Draft(pieces[:middle], draft.owner, draft.headings)
+    yield _Draft(pieces[middle:], draft.owner, path)
