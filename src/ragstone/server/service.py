@@ -48,6 +48,7 @@ class Service:
         self._answer_limit_s = answer_limit_s
         self._searching = Workers("searches", threads=SEARCH_THREADS, waiting=SEARCH_WAITING)
         self._answering = Workers("answers", threads=ANSWER_THREADS, waiting=0)
+        self.loop = asyncio.get_running_loop()
         self._cut = asyncio.Event()
         self._warm = False
         self._warm_up_error: wire.Json | None = None
@@ -86,7 +87,7 @@ class Service:
         if not self._stopping:
             self._stopping = True
             self.indexing.cancel()
-            asyncio.get_running_loop().call_later(grace_s, self._cut.set)
+            self.loop.call_later(grace_s, self._cut.set)
 
     def close(self) -> None:
         """Take no more work; the engine stays open (it belongs to the caller)."""

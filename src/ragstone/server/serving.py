@@ -9,6 +9,7 @@ import signal
 import socket
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -18,6 +19,7 @@ from fastapi import FastAPI
 from ragstone.engine import Ragstone
 from ragstone.errors import InputError
 from ragstone.server.app import ANSWER_LIMIT_S, create_app
+from ragstone.server.service import Service
 
 GRACE_S = 5.0  # after SIGTERM running answers get this long; most end sooner
 SETTLE_S = 1.0  # and this long to send their last event before connections are closed
@@ -81,21 +83,17 @@ class _Server(uvicorn.Server):
         )
         self._app = app
         self._on_started = on_started
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started:
             self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._loop is not None and self.started:
-            self._loop.call_soon_threadsafe(self._stop_service)
+        if self.started:
+            service: Service = self._app.state.service
+            service.loop.call_soon_threadsafe(partial(service.stop_soon, grace_s=GRACE_S))
         super().handle_exit(sig, frame)
-
-    def _stop_service(self) -> None:
-        self._app.state.service.stop_soon(grace_s=GRACE_S)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

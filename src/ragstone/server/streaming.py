@@ -95,7 +95,7 @@ class _RunningAnswer:
             self._workers.give_slot_back()
         else:
             # A generator cannot be closed while a thread runs in it, so that thread's end closes it.
-            self._pulling.add_done_callback(lambda _: self._workers.submit(self._close))
+            self._pulling.add_done_callback(lambda _: self._workers.finish(self._close))
 
     def _next(self) -> AnswerEvent | None:
         if self._events is None:

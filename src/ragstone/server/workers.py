@@ -60,6 +60,13 @@ class Workers:
         """`call()` in a thread, for a caller that holds a slot."""
         return self._pool.submit(call)
 
+    def finish(self, call: Callable[[], None]) -> None:
+        """`call()` in a thread, or here and now once there are no threads any more; it must not raise."""
+        try:
+            self._pool.submit(call)
+        except RuntimeError:
+            call()
+
     def close(self) -> None:
         """Take no more work; calls that run are left to end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)

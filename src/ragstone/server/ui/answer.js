@@ -4,15 +4,15 @@ import { byId, count, duration, element, notice } from "./dom.js";
 import { openPassage } from "./reader.js";
 import { showNotes } from "./passages.js";
 
-const CITATION = /\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]/g;
+const CITATION = /[ \t]*[[【]\s*(\d{1,4}(?:\s*[,;、]\s*\d{1,4})*)\s*[\]】]/g; // as the service reads them
 const WRAPPED = /\n(?!\s*(?:[-*•]|\d{1,3}[.)])\s)/g; // a line break that begins no list item is only a wrapped line
-const UNFINISHED = /\[[\d,\s]*$/; // "[1" at the end of what has arrived so far
+const UNFINISHED = /[[【][\d,;、\s]*$/; // "[1" at the end of what has arrived so far
 
 /** One answer on the page, from the question to its last word. */
 export class AnswerView {
   constructor(question) {
     this.text = "";
-    this.passages = new Map(); // number → what its button opens
+    this.passages = new Map(); // number → the passages its buttons may open
     this.started = performance.now();
     byId("answer").hidden = false;
     byId("asked").textContent = question;
@@ -25,7 +25,7 @@ export class AnswerView {
   }
 
   addSource(source) {
-    this.passages.set(source.n, { ...source, quote: source.text });
+    this.passages.set(source.n, [{ ...source, quote: source.text }]);
   }
 
   addText(text) {
@@ -40,12 +40,12 @@ export class AnswerView {
   finish(answer) {
     this.#stopClock();
     this.text = answer.answer;
-    this.passages = new Map(answer.citations.map((citation) => [citation.n, citation]));
+    this.passages = new Map(answer.citations.map(({ n }) => [n, answer.citations.filter((other) => other.n === n)]));
     byId("answer-text").classList.toggle("refused", !answer.grounded);
     this.#render(this.text);
     showNotes(byId("answer-notes"), answer.degraded);
-    const took = duration(answer.timings_ms.total ?? performance.now() - this.started);
-    const cited = new Set(answer.citations.map((citation) => citation.n)).size;
+    const took = duration(performance.now() - this.started); // what the reader waited
+    const cited = this.passages.size;
     const how = answer.model === "extractive" ? "quoted from the documents" : answer.model;
     const facts = answer.grounded ? [count(cited, "source"), how, took] : ["no source holds it", took];
     byId("answer-meta").textContent = facts.join(" · ");
@@ -83,18 +83,22 @@ export class AnswerView {
   #withCitations(text) {
     const nodes = [];
     let at = 0;
+    let claim = "";
     for (const match of text.matchAll(CITATION)) {
-      nodes.push(text.slice(at, match.index).replace(/ $/, "\u00a0")); // a citation does not begin a line
-      nodes.push(...match[1].split(",").map((digits) => this.#citation(Number(digits))));
+      const said = text.slice(at, match.index);
+      claim = said.trim() || claim; // "[1][2]" stand for the same words
+      nodes.push(said, "\u00a0"); // a citation does not begin a line
+      nodes.push(...match[1].split(/[,;、]/).map((digits) => this.#citation(Number(digits), claim)));
       at = match.index + match[0].length;
     }
     nodes.push(text.slice(at));
     return nodes;
   }
 
-  #citation(n) {
-    const passage = this.passages.get(n);
-    if (!passage) return `[${n}]`;
+  #citation(n, claim) {
+    const passages = this.passages.get(n);
+    if (!passages) return `[${n}]`;
+    const passage = nearest(passages, claim);
     const label = `Source ${n}: ${passage.title}. Open the passage.`;
     return element(
       "button",
@@ -103,6 +107,18 @@ export class AnswerView {
     );
   }
 }
+
+/** The passage that shares most of its words with `claim`: one source may be quoted at several places. */
+function nearest(passages, claim) {
+  const wanted = words(claim);
+  const share = ({ quote }) => {
+    const quoted = words(quote);
+    return [...quoted].filter((word) => wanted.has(word)).length / (quoted.size || 1);
+  };
+  return passages.reduce((best, passage) => (share(passage) > share(best) ? passage : best));
+}
+
+const words = (text) => new Set(text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []);
 
 export function hideAnswer() {
   byId("answer").hidden = true;

@@ -1,0 +1,89 @@
+"""Starting and stopping: which addresses are refused, and that a signal ends everything in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from ragstone.engine import Ragstone
+from ragstone.errors import InputError
+from ragstone.server.serving import GRACE_S, serve
+from ragstone.types import Embedder
+from server.live import wait_until
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from ragstone.embedding import load_embedder
+from ragstone.engine import Ragstone
+from ragstone.server.serving import serve
+data, models, library = sys.argv[1:]
+embedder = load_embedder("minilm", cache_dir=Path(models))
+with Ragstone(data, embedder=embedder) as engine:
+    serve(engine, port=0, paths=[library], announce=lambda url: print(url, flush=True))
+print("closed", flush=True)
+"""
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "::", "example.org", ""])  # noqa: S104
+def test_an_address_that_others_can_reach_is_refused(tmp_path: Path, embedder: Embedder, host: str) -> None:
+    with (
+        Ragstone(tmp_path, embedder=embedder) as engine,
+        pytest.raises(InputError, match="no keys") as refused,
+    ):
+        serve(engine, host=host, port=0)
+    assert "127.0.0.1" in refused.value.hint
+
+
+def test_a_taken_port_is_named(tmp_path: Path, embedder: Embedder) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with (
+            Ragstone(tmp_path, embedder=embedder) as engine,
+            pytest.raises(InputError, match=str(port)),
+        ):
+            serve(engine, port=port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_service_and_closes_the_engine(
+    data_dir: Path, library: Path, models_dir: Path, embedder: Embedder, number: signal.Signals
+) -> None:
+    assert embedder.dim  # the fixture has made the model's files, so the start below is a quick one
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(data_dir), str(models_dir), str(library)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        wait_until(lambda: _ready(url), "the service is ready")
+        process.send_signal(number)
+        started_s = time.monotonic()
+        out, err = process.communicate(timeout=GRACE_S + 5)
+        assert time.monotonic() - started_s < GRACE_S + 2
+        assert (process.returncode, out.strip(), err) == (0, "closed", "")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urlopen(url + "health/ready", timeout=5) as response:
+            return bool(json.load(response)["status"] == "ok")
+    except OSError:
+        return False
