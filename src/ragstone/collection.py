@@ -6,7 +6,9 @@ renewed when the catalog says that somebody has committed. Writing takes the col
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from ragstone.errors import DamagedError, LockedError, NotFoundError, StoreError
+from ragstone.errors import DamagedError, DiskFullError, LockedError, NotFoundError, StoreError
 from ragstone.index.dense import DenseIndex, Tail
 from ragstone.index.segment import (
     HalfMatrix,
@@ -29,7 +31,7 @@ from ragstone.index.segment import (
 )
 from ragstone.index.trust import forget, is_trusted, trust
 from ragstone.store import documents, vectors
-from ragstone.store.catalog import Catalog, Identity
+from ragstone.store.catalog import Catalog, Identity, require_space
 from ragstone.store.keyword import KeywordIndex
 from ragstone.store.lock import WriterLock
 from ragstone.types import Degraded, Ids
@@ -47,6 +49,8 @@ DEAD_SHARE = 0.3
 KEYWORD_BATCH = 50_000
 KEYWORD_FOLDER = "keyword"
 SEGMENTS_FOLDER = "segments"
+
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 logger = logging.getLogger("ragstone")
 
@@ -76,7 +80,8 @@ class Collection:
         try:
             (folder / SEGMENTS_FOLDER).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(
+            kind = DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreError
+            raise kind(
                 f"cannot create {folder}: {error.strerror}", hint="choose another --data-dir"
             ) from error
         self.catalog = Catalog.open(folder / "catalog.sqlite")
@@ -125,10 +130,10 @@ class Collection:
         dense = self._read_dense(identity, degraded)
         keyword = self._read_keyword(degraded)
         with self.catalog.reading() as db:
-            rows = documents.counts(db)
-        if rows.unembedded:
-            reason = f"{rows.unembedded:,} of {rows.chunks:,} chunks have no vector yet"
-            degraded.append(Degraded("dense", reason))
+            waiting = documents.waiting(db).unembedded
+            chunks = documents.counts(db).chunks if waiting else 0
+        if waiting:
+            degraded.append(Degraded("dense", f"{waiting:,} of {chunks:,} chunks have no vector yet"))
         return Snapshot(identity, dense, keyword, tuple(degraded))
 
     def _read_dense(self, identity: Identity, degraded: list[Degraded]) -> DenseIndex:
@@ -141,7 +146,7 @@ class Collection:
             try:
                 opened[row.name] = self._segments.get(row.name) or self._open_segment(row)
             except DamagedError as error:
-                if self._still_named(row) and not self._mended(row, identity, error, degraded):
+                if self.still_named(row) and not self._mended(row, identity, error, degraded):
                     continue
                 return self._read_dense(identity, degraded)  # the catalog has moved on: read it again
         self._segments = opened
@@ -168,7 +173,8 @@ class Collection:
         """Where a segment's files are."""
         return self.folder / SEGMENTS_FOLDER / row.name
 
-    def _still_named(self, row: vectors.SegmentRow) -> bool:
+    def still_named(self, row: vectors.SegmentRow) -> bool:
+        """Whether the catalog still vouches for a segment; a writer may have merged it into another."""
         with self.catalog.reading() as db:
             return any(found.id == row.id for found in vectors.segments(db))
 
@@ -182,6 +188,9 @@ class Collection:
             return True
         except LockedError:
             degraded.append(Degraded("dense", f"{error.message}; another process is writing"))
+            return False
+        except DiskFullError as full:  # searching goes on with the rest
+            degraded.append(Degraded("dense", f"{error.message}; it cannot be mended: {full.message}"))
             return False
 
     def _read_keyword(self, degraded: list[Degraded]) -> KeywordIndex | None:
@@ -203,6 +212,8 @@ class Collection:
             # The writer at work brings it up to date; what it already has is searchable meanwhile.
             if self._keyword is None:
                 degraded.append(Degraded("keyword", "the keyword index is being rebuilt"))
+        except DiskFullError as error:  # searching goes on with what there is
+            degraded.append(Degraded("keyword", f"the keyword index is behind: {error.message}"))
         return self._keyword
 
     # -- writing ---------------------------------------------------------------------------------------
@@ -253,7 +264,8 @@ class Collection:
             if not changes.added and not changes.deleted:
                 return False
             entries = documents.keyword_entries(db, changes.added)
-        index.apply(add=entries, delete=changes.deleted, sequence=changes.last_sequence)
+        with _full_disk_reported(self.folder):
+            index.apply(add=entries, delete=changes.deleted, sequence=changes.last_sequence)
         with self.catalog.transaction() as db:
             documents.trim_changes(db, changes.last_sequence)
         return True
@@ -261,17 +273,21 @@ class Collection:
     def rebuild_keyword(self) -> KeywordIndex:
         """Build the keyword index anew from the catalog, the old one set aside. The caller holds the lock."""
         folder = self.folder / KEYWORD_FOLDER
-        _set_aside(folder)
-        index = KeywordIndex.open(folder, writable=True)
-        with self.catalog.reading() as db:  # one snapshot, so that `sequence` is that of the rows read
-            sequence, last_id = documents.last_change(db), 0
-            while ids := documents.chunk_ids_after(db, last_id, KEYWORD_BATCH):
-                last_id = ids[-1]
-                # Only the last batch may carry the sequence: killed before it, the rebuild starts again.
-                final = len(ids) < KEYWORD_BATCH
-                entries = documents.keyword_entries(db, ids)
-                index.apply(add=entries, delete=(), sequence=sequence if final else 0)
-            index.apply(add=(), delete=(), sequence=sequence)
+        with self._syncing:
+            # One snapshot of the catalog, so that `sequence` is that of the rows read.
+            with _full_disk_reported(self.folder), self.catalog.reading() as db:
+                self._keyword = None
+                _set_aside(folder)
+                index = KeywordIndex.open(folder, writable=True)
+                sequence, last_id = documents.last_change(db), 0
+                while ids := documents.chunk_ids_after(db, last_id, KEYWORD_BATCH):
+                    last_id = ids[-1]
+                    # Only the last commit may carry the sequence: killed before it, the rebuild starts again.
+                    index.apply(add=documents.keyword_entries(db, ids), delete=(), sequence=0)
+                index.apply(add=(), delete=(), sequence=sequence)
+            self._keyword = index
+            with self.catalog.transaction() as db:  # also tells the other processes to look again
+                documents.trim_changes(db, sequence)
         return index
 
     def seal(self, identity: Identity) -> None:
@@ -279,18 +295,17 @@ class Collection:
 
         The caller holds the lock.
         """
+        self.snapshot()  # opens, and mends, the segments; never inside `_sealing`, which mending takes itself
         with self._sealing:
             with self.catalog.reading() as db:
                 rows = vectors.segments(db)
                 pending = vectors.pending_vectors(db, identity.dim)
                 dead = vectors.tombstones(db)
-            self.snapshot()
-            rows = [row for row in rows if row.name in self._segments]
-            merged = _to_merge(rows, len(pending.chunk_ids), dead, self._segments)
-            parts = [_live_part(self._segments[row.name], dead) for row in merged]
-            sealed = np.concatenate(
-                [np.empty(0, np.int64), *(self._segments[r.name].chunk_ids for r in merged)]
-            )
+                opened = self._segments
+            rows = [row for row in rows if row.name in opened]
+            merged = _to_merge(rows, len(pending.chunk_ids), dead, opened)
+            parts = [_live_part(opened[row.name], dead) for row in merged]
+            sealed = np.concatenate([np.empty(0, np.int64), *(opened[row.name].chunk_ids for row in merged)])
             self._swap(
                 identity,
                 retired=merged,
@@ -388,6 +403,32 @@ class Collection:
                 _set_aside(self.segment_folder(row))
             else:
                 shutil.rmtree(self.segment_folder(row), ignore_errors=True)
+
+
+@contextmanager
+def _full_disk_reported(folder: Path) -> Iterator[None]:
+    """Raise what tantivy makes of a full disk (an I/O error, or a worker thread that died) as `DiskFullError`."""
+    require_space(folder)
+    try:
+        yield
+    except (ValueError, StoreError) as error:
+        causes = (error, error.__cause__, error.__context__)
+        if any(_NO_SPACE in str(cause) for cause in causes) or not _has_space(folder):
+            raise DiskFullError(
+                f"no space left at {folder} while the keyword index was written",
+                hint="free some space and run the same command again; nothing acknowledged was lost",
+            ) from error
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"the keyword index could not be written: {error}") from error
+
+
+def _has_space(folder: Path) -> bool:
+    try:
+        require_space(folder)
+    except DiskFullError:
+        return False
+    return True
 
 
 def _to_merge(

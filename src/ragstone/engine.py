@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -420,7 +421,7 @@ class Ragstone:
     def stats(self) -> Stats:
         """The collection in numbers; zeros before the first write."""
         names = tuple(self.collections())
-        latencies = {name: _latency(window) for name, window in self._latencies.items()}
+        latencies = {name: _latency(window.copy()) for name, window in self._latencies.copy().items()}
         empty = Stats(
             self._settings.collection, names, 0, 0, 0, 0, 0, 0, 0, None, None, (), latencies, self._caches()
         )
@@ -439,7 +440,7 @@ class Ragstone:
             pending=counts.pending,
             segments=segments,
             tombstones=counts.tombstones,
-            bytes=sum(path.stat().st_size for path in collection.folder.rglob("*") if path.is_file()),
+            bytes=_bytes_on_disk(collection.folder),
             model=identity.model_id if identity else None,
             dim=identity.dim if identity else None,
             index_types=(INDEX_TYPE,) if segments else (),
@@ -591,6 +592,15 @@ def _load_texts(collection: Collection, ids: Ids) -> list[str]:
     return [found[id_].text if id_ in found else "" for id_ in ids.tolist()]
 
 
+def _bytes_on_disk(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # merged away by a writer while we look
+                total += (Path(parent) / name).stat().st_size
+    return total
+
+
 def _latency(window: deque[float]) -> Latency:
     values = np.array(window)
     p50, p90, p95, p99 = np.percentile(values, [50, 90, 95, 99]).tolist()
@@ -619,6 +629,8 @@ def _texts(
             raise InputError(f"{len(texts)} texts, but {len(values)} {name}", hint="one for each text")
     given = []
     for number, text in enumerate(texts):
+        if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
+            raise InputError(f"text number {number} holds half a character (a lone surrogate)")
         if not text.strip():
             raise InputError(f"text number {number} is empty", hint="leave it out; there is nothing to find")
         uri = uris[number] if uris else "text:" + hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -129,6 +129,7 @@ def index_files(
         prepared = _read(entries, pool, embedder, max_tokens, collection, tally, cancelled)
         _commit_all(collection, prepared, total=len(plan.changed), tally=tally, progress=progress)
         _remove(collection, plan.vanished, tally)
+        collection.sync_keyword()  # also with what a stopped run committed and did not get to
         tally.embedded = embed_queue(collection, embedder, progress=progress, cancelled=cancelled)
         progress(IndexProgress("seal", 0, 1))
         seal_tail(collection, identity_of(embedder))
@@ -215,7 +216,6 @@ def _remove(collection: Collection, document_ids: Sequence[int], tally: _Tally) 
     with collection.catalog.transaction() as db:
         documents.delete_documents(db, document_ids)
     tally.removed = len(document_ids)
-    collection.sync_keyword()
 
 
 # -- text ----------------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def embed_queue(
 ) -> int:
     """Embed every chunk that waits for it; how many vectors were computed. The caller holds the lock."""
     with collection.catalog.reading() as db:
-        counts = documents.counts(db)
+        counts = documents.waiting(db)
     total, done, pending, last_id = counts.unembedded, 0, counts.pending, 0
     while True:
         with collection.catalog.reading() as db:
@@ -345,9 +345,10 @@ def embed_queue(
 def seal_tail(collection: Collection, identity: Identity) -> None:
     """Seal what waits, unless it is so little that opening reads it from the catalog as fast."""
     with collection.catalog.reading() as db:
-        pending = documents.counts(db).pending
+        pending = documents.waiting(db).pending
     if pending >= TAIL_ROWS:
         collection.seal(identity)
+        collection.catalog.give_back_pages()
 
 
 # -- texts given by a program ----------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import apsw
 import numpy as np
 
 from ragstone.collection import KEYWORD_FOLDER, SEGMENTS_FOLDER, Collection
@@ -58,19 +57,23 @@ def verify(collection: Collection, *, stopped: threading.Event | None = None) ->
     ≈ 1.5 GB/s for segments; the catalog's own check walks its pages. `stopped` ends it early.
     """
     problems = _catalog_problems(collection)
+    bytes_read = collection.catalog.path.stat().st_size
+    if problems:  # nothing it says can be relied on
+        return VerifyReport(tuple(problems), (), 0, 0, bytes_read)
     with collection.catalog.reading() as db:
         rows = vectors.segments(db)
         counts = documents.counts(db)
         expected = vectors.chunks_expected_in_segments(db)
         dead = vectors.tombstones(db)
-    bytes_read = collection.catalog.path.stat().st_size
     sealed: list[Ids] = []
     for row in rows:
-        if stopped is not None and stopped.is_set():
-            break
         found, size = _check_segment(collection, row, problems, stopped)
+        if problems and not collection.still_named(row):  # merged into another by a writer while it was read
+            return verify(collection, stopped=stopped)
         sealed.append(found)
         bytes_read += size
+        if stopped is not None and stopped.is_set():
+            return VerifyReport(tuple(problems), (), len(rows), counts.chunks, bytes_read)
     if not problems:
         _compare_vectors(np.concatenate([np.empty(0, np.int64), *sealed]), expected, dead, problems)
     _check_keyword(collection, problems)
@@ -95,13 +98,15 @@ def repair(collection: Collection) -> VerifyReport:
 
 
 def _catalog_problems(collection: Collection) -> list[Problem]:
-    with collection.catalog.reading() as db:
-        try:
+    try:
+        with collection.catalog.reading() as db:
             found = [str(text) for (text,) in db.execute("PRAGMA integrity_check(10)")]
-        except apsw.CorruptError as error:
-            found = [str(error)]
+            if found == ["ok"]:
+                found = documents.altered_chunks(db)
+    except DamagedError as error:
+        found = [error.message]
     hint = "restore the collection from a backup"
-    return [Problem("catalog.sqlite", "catalog_damaged", f"{text}; {hint}") for text in found if text != "ok"]
+    return [Problem("catalog.sqlite", "catalog_damaged", f"{text}; {hint}") for text in found]
 
 
 def _check_segment(
@@ -149,7 +154,9 @@ def _check_keyword(collection: Collection, problems: list[Problem]) -> None:
     if not wanted:
         return
     folder = collection.folder / KEYWORD_FOLDER
-    for path in damaged_files(folder):
+    # Read twice where something is wrong: a writer may have replaced the files it names while they were read.
+    damaged = damaged_files(folder) and set(damaged_files(folder)) & set(damaged_files(folder))
+    for path in damaged:
         problems.append(Problem(f"{KEYWORD_FOLDER}/{path.name}", "keyword_damaged", "fails its checksum"))
         return
     try:
@@ -157,7 +164,10 @@ def _check_keyword(collection: Collection, problems: list[Problem]) -> None:
     except RagstoneError as error:
         problems.append(Problem(KEYWORD_FOLDER, "keyword_damaged", error.message))
         return
-    if index.sequence >= wanted and index.count != chunks:
+    if index.sequence > wanted:  # a writer was faster, or the catalog is older than its index
+        with collection.catalog.reading() as db:
+            chunks, wanted = documents.counts(db).chunks, documents.last_change(db)
+    if index.sequence > wanted or (index.sequence == wanted and index.count != chunks):
         message = f"it holds {index.count:,} chunks, the catalog {chunks:,}"
         problems.append(Problem(KEYWORD_FOLDER, "keyword_differs", message))
 

@@ -13,6 +13,7 @@ Knows nothing of the catalog; who may use a segment is decided by the manifest h
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -40,6 +41,8 @@ METRIC = "cosine"  # unit vectors, inner product
 BLOCK_BYTES = 1 << 20  # what one damaged byte costs: the vectors of one block
 # Below this share of rows, gathering them beats scanning all of them past a selector.
 GATHER_SHARE = 0.2
+
+_NO_SPACE = os.strerror(errno.ENOSPC)  # FAISS reports a short write in words only
 
 _MANIFEST = "manifest.json"
 _INDEX = "index.faiss"
@@ -73,8 +76,8 @@ def build_segment(
             f"sealing {len(order):,} vectors needs {needed >> 20} MiB, {free >> 20} MiB are free at {folder}",
             hint="free some space and run the same command again; nothing acknowledged was lost",
         )
-    draft.mkdir()
     try:
+        draft.mkdir()
         manifest = _write_files(draft, chunk_ids[order], document_ids[order], vectors[order], model_id)
         (draft / _MANIFEST).write_bytes(manifest)
         _sync_tree(draft)
@@ -82,6 +85,11 @@ def build_segment(
         _sync_folder(folder)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT} or _NO_SPACE in str(error):
+            raise DiskFullError(
+                f"no space left at {folder} while sealing {len(order):,} vectors",
+                hint="free some space and run the same command again; nothing acknowledged was lost",
+            ) from error
         raise StoreError(f"writing the segment {draft} failed: {error}", hint="check the disk") from error
     return Sealed(name, len(order), hashlib.sha256(manifest).digest())
 

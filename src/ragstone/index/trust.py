@@ -18,9 +18,9 @@ def is_trusted(folder: Path) -> bool:
     """Whether the segment in `folder` is byte for byte what was sealed or verified, as far as stat can tell."""
     try:
         note = json.loads(_note(folder).read_bytes())
-    except (OSError, ValueError):
+        return bool(note == _fingerprint(folder)) and note["boot_id"] is not None
+    except (OSError, ValueError):  # no note, or the segment is being retired: the checksums will tell
         return False
-    return bool(note == _fingerprint(folder)) and note["boot_id"] is not None
 
 
 def trust(folder: Path) -> None:

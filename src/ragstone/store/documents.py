@@ -90,6 +90,14 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """`unembedded` chunks wait for a vector, `pending` vectors for a segment."""
+
+    unembedded: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """What storing a document did: its id, and the ids of its chunks that are new to the catalog, in order."""
 
@@ -122,25 +130,25 @@ def put_document(
         text = document.text[chunk.start : chunk.end]
         context = chunk.embedding_text.removesuffix(text)
         headings = json.dumps(chunk.headings, ensure_ascii=False)
-        place = (ordinal, tile_start, chunk.start, chunk.end, chunk.page, chunk.time_s, headings)
+        place = (ordinal, tile_start, chunk.start, chunk.end, chunk.page, chunk.time_s, headings, context)
         tile = document.text[tile_start:tile_end]
         key = embedding_key(chunk.embedding_text)
         if kept[key]:
             moved.append((*place, tile, kept[key].pop()))
         else:
-            new.append((document_id, *place, chunk.tokens, key, context, tile))
+            new.append((document_id, *place, chunk.tokens, key, tile))
 
     remove_chunks(db, [chunk_id for ids in kept.values() for chunk_id in ids])
     db.executemany(
         "UPDATE chunks SET ordinal = ?, tile_start = ?, start = ?, end = ?, page = ?, time_s = ?, headings = ?,"
-        " tile = ? WHERE id = ?",
+        " context = ?, tile = ? WHERE id = ?",
         moved,
     )
     new_chunks: list[int] = []
     for values in new:
         db.execute(
-            "INSERT INTO chunks (document_id, ordinal, tile_start, start, end, page, time_s, headings, tokens,"
-            " embedding_sha256, context, tile) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO chunks (document_id, ordinal, tile_start, start, end, page, time_s, headings, context,"
+            " tokens, embedding_sha256, tile) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             values,
         )
         chunk_id = db.last_insert_rowid()
@@ -341,11 +349,15 @@ def stored_chunks(db: apsw.Connection, chunk_ids: Iterable[int]) -> dict[int, St
 
 def keyword_entries(db: apsw.Connection, chunk_ids: Iterable[int]) -> list[KeywordEntry]:
     """Context and body of chunks, in the order of their ids; ids deleted since are left out."""
+    # Cut here, not in SQL, whose text functions end at a NUL character.
     query = (
-        "SELECT id, document_id, context || substr(tile, start - tile_start + 1, end - start)"
-        " FROM chunks WHERE id = ?"
+        "SELECT id, document_id, context, tile, start - tile_start, end - tile_start FROM chunks WHERE id = ?"
     )
-    return [KeywordEntry(*found) for wanted in chunk_ids for found in rows(db, query, (int(wanted),))]
+    return [
+        KeywordEntry(id_, document_id, context + tile[start:end])
+        for wanted in chunk_ids
+        for id_, document_id, context, tile, start, end in rows(db, query, (int(wanted),))
+    ]
 
 
 def chunk_ids_after(db: apsw.Connection, last_id: int, limit: int) -> list[int]:
@@ -354,11 +366,33 @@ def chunk_ids_after(db: apsw.Connection, last_id: int, limit: int) -> list[int]:
     return [chunk_id for (chunk_id,) in rows(db, query, (last_id, limit))]
 
 
+def waiting(db: apsw.Connection) -> Waiting:
+    """How much is still to embed and to seal; costs by what waits, not by what there is."""
+    (unembedded,) = row(db, "SELECT count(*) FROM unembedded")
+    (pending,) = row(db, "SELECT count(*) FROM pending_vectors")
+    return Waiting(int(unembedded), int(pending))
+
+
 def counts(db: apsw.Connection) -> Counts:
-    """How many rows of each kind there are."""
+    """How many rows of each kind there are; walks an index of each table."""
     tables = ("documents", "chunks", "unembedded", "pending_vectors", "tombstones")
     selected = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
     return Counts(*row(db, f"SELECT {selected}"))
+
+
+def altered_chunks(db: apsw.Connection) -> list[str]:
+    """What is wrong with the texts of up to 10 chunks: they do not match the hash stored with them.
+
+    SQLite has no checksums of its own; this reads every text, ≈ 200k chunks a second.
+    """
+    query = "SELECT id, context, tile, start - tile_start, end - tile_start, embedding_sha256 FROM chunks"
+    altered: list[str] = []
+    for id_, context, tile, start, end, key in rows(db, query):
+        if embedding_key(context + tile[start:end]) != key:
+            altered.append(f"the text of chunk {id_} is not what was stored")
+            if len(altered) == 10:
+                break
+    return altered
 
 
 # -- what the keyword index has to follow -------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -12,7 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ragstone.errors import LockedError
+from ragstone.errors import DiskFullError, LockedError, StoreError
+
+# The holder writes its name microseconds after it has the lock; a refused process waits this long for it.
+_NAME_WAIT_S = 0.2
+_NAME_POLL_S = 0.005
 
 
 class WriterLock:
@@ -52,31 +57,65 @@ class WriterLock:
         with self._guard:
             self._holders -= 1
             if self._holders == 0:
+                os.ftruncate(self._descriptor, 0)  # nobody is to be named in our stead
                 os.close(self._descriptor)
                 self._descriptor = -1
 
     def _open_locked(self) -> int:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _not_taken(self._path, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            note = {"pid": os.getpid(), "command": " ".join(sys.argv)[:200], "since_s": round(time.time())}
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(note).encode(), 0)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 4096, 0)
+            holder = _holder(descriptor)
             os.close(descriptor)
             raise LockedError(
-                f"{self._path.parent.name!r} is being written by {_describe(holder)}",
+                f"{self._path.parent.name!r} is being written by {holder}",
                 hint="wait for it to finish or stop it; searching works meanwhile",
             ) from error
-        note = {"pid": os.getpid(), "command": " ".join(sys.argv)[:200], "since_s": round(time.time())}
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(note).encode(), 0)
+        except OSError as error:
+            os.close(descriptor)
+            raise _not_taken(self._path, error) from error
         return descriptor
 
 
-def _describe(note: bytes) -> str:
-    # The note is advisory: its writer may be between taking the lock and writing its name.
+def _not_taken(path: Path, error: OSError) -> StoreError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DiskFullError(
+            f"no space left at {path.parent}",
+            hint="free some space and run the same command again; nothing acknowledged was lost",
+        )
+    return StoreError(
+        f"the lock {path} cannot be taken: {error.strerror}", hint="check the folder's owner and permissions"
+    )
+
+
+def _holder(descriptor: int) -> str:
+    # The note is advisory: its writer may be between taking the lock and writing its name, and a killed one
+    # leaves its name behind.
+    give_up_s = time.monotonic() + _NAME_WAIT_S
+    while time.monotonic() < give_up_s:
+        try:
+            holder = json.loads(os.pread(descriptor, 4096, 0))
+            if _is_alive(int(holder["pid"])):
+                since = time.strftime("%H:%M:%S", time.localtime(holder["since_s"]))
+                return f"process {holder['pid']} ({holder['command']}), since {since}"
+        except (ValueError, KeyError, TypeError):
+            pass
+        time.sleep(_NAME_POLL_S)
+    return "another process"
+
+
+def _is_alive(pid: int) -> bool:
     try:
-        holder = json.loads(note)
-        since = time.strftime("%H:%M:%S", time.localtime(holder["since_s"]))
-        return f"process {holder['pid']} ({holder['command']}), since {since}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True

@@ -111,6 +111,17 @@ def migrate(db: apsw.Connection) -> None:
         )
     for number, migration in enumerate(MIGRATIONS, start=1):
         if schema_version(db) < number:
-            with db:
-                migration(db)
-                db.pragma("user_version", number)
+            _apply(db, number, migration)
+
+
+def _apply(db: apsw.Connection, number: int, migration: Callable[[apsw.Connection], None]) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if schema_version(db) < number:  # else another process has created the collection meanwhile
+            migration(db)
+            db.pragma("user_version", number)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise

@@ -55,12 +55,16 @@ def queued_chunks(db: apsw.Connection, after_id: int, limit: int) -> list[Queued
     """Up to `limit` chunks that wait for a vector, with ids above `after_id`, ascending."""
     found = rows(
         db,
-        "SELECT c.id, c.document_id, c.context || substr(c.tile, c.start - c.tile_start + 1, c.end - c.start),"
-        " c.tokens FROM unembedded u JOIN chunks c ON c.id = u.chunk_id"
+        # Cut below, not in SQL, whose text functions end at a NUL character.
+        "SELECT c.id, c.document_id, c.tokens, c.context, c.tile, c.start - c.tile_start, c.end - c.tile_start"
+        " FROM unembedded u JOIN chunks c ON c.id = u.chunk_id"
         " WHERE u.chunk_id > ? ORDER BY u.chunk_id LIMIT ?",
         (after_id, limit),
     )
-    return [QueuedChunk(*fields) for fields in found]
+    return [
+        QueuedChunk(id_, document_id, context + tile[start:end], tokens)
+        for id_, document_id, tokens, context, tile, start, end in found
+    ]
 
 
 def twins_with_vectors(db: apsw.Connection, first_id: int) -> list[tuple[int, int, int]]:
