@@ -19,6 +19,9 @@ Value: TypeAlias = str | int | float | bool
 
 # Characters that no text means: C0 controls but tab and line feed, DEL, lone surrogates, non-characters.
 _NO_TEXT: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+# Marks of layout inside words: zero-width spaces and joiners, soft hyphen, byte order mark, function application.
+_INVISIBLE: Final = re.compile("[\u00ad\u200b\u2060-\u2064\ufeff]")
+_RULE: Final = re.compile(r"([-=_*#~.])\1{2,}")  # a line drawn with characters
 _BLANK_LINES: Final = re.compile(r"\n[ \t\f\v]*(?=\n)")
 _INNER_SPACE: Final = re.compile(r"[ \t\xa0\u2007\u202f\f\v]+")
 
@@ -118,7 +121,7 @@ class Extraction:
     def _add(
         self, kind: Kind, text: str, *, level: int = 0, time_s: float | None = None, indent: str = ""
     ) -> None:
-        text = clean(text)
+        text = clean(_INVISIBLE.sub("", text))
         lead = len(text) - len(text.lstrip())  # code may start with spaces: they become part of the gap
         if lead == len(text):
             return
@@ -204,7 +207,7 @@ def too_much_text(limit: int) -> DocumentError:
 
 def _lines(text: str) -> str:
     lines = (_INNER_SPACE.sub(" ", line).strip() for line in text.split("\n"))
-    return "\n".join(line for line in lines if line)
+    return "\n".join(line for line in lines if line and not _RULE.fullmatch(line))
 
 
 def _paragraphs(text: str, start: int, end: int) -> Iterator[Mark]:

@@ -62,7 +62,7 @@ def _describe(package: Any, found: Extraction) -> None:
         "publisher": "publisher",
         "subject": "tags",
     }
-    properties: dict[str, Value] = {"format_version": package.get("version", "")}
+    properties: dict[str, Value] = {}
     for element in package.iter():
         name, text = local(element), text_of(element).strip()
         if name == "title" and text:

@@ -11,6 +11,7 @@ from ragstone.documents.decode import decode
 from ragstone.documents.draft import Draft, Extraction, Value
 from ragstone.documents.readers.front_matter import normalised
 from ragstone.documents.readers.source import Source
+from ragstone.errors import DocumentError
 
 _CHARSET: Final = re.compile(
     rb"<meta[^<>]{0,200}charset\s{0,5}=\s{0,5}[\"']?([A-Za-z0-9._-]{1,40})", re.IGNORECASE
@@ -54,6 +55,15 @@ _AROUND_CLASSES: Final = frozenset(
         "cookie-banner",
         "mw-indicators",
         "vector-toc",
+    }
+    | {
+        "vector-dropdown",
+        "vector-menu",
+        "mw-portlet",
+        "interlanguage-link",
+        "navbar",
+        "site-header",
+        "site-footer",
     }
     | {"sphinxsidebar", "sidebar", "sharedaddy", "printfooter", "mw-hidden-catlinks", "metadata"}
 )
@@ -105,6 +115,13 @@ _BLOCKS: Final = frozenset(
         "aside",
     }
 )
+# Elements that stay open until they are closed, for a count of how deep they are; the parser takes quadratic time in
+# the depth (40,000: 2 s), and no page of people's writing has 5,000.
+_MAX_DEPTH: Final = 5_000
+_OPENING: Final = re.compile(
+    r"<(/?)(?!(?:br|img|input|meta|link|hr|p|li|td|tr|th|dd|dt|option|source|col|wbr|area|param)\b)[a-zA-Z]|/>",
+    re.IGNORECASE,
+)
 _HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
 # A page's main part must hold at least this share of its text to be taken for it: some pages mark up a stub.
 _MAIN_SHARE: Final = 0.25
@@ -121,6 +138,8 @@ def read(source: Source) -> Draft:
 
 def add_page(text: str, found: Extraction) -> None:
     """Add a page's blocks, and its title and metadata where none are known yet."""
+    if text.count("<") > _MAX_DEPTH and _depth(text) > _MAX_DEPTH:
+        raise DocumentError(f"the page is nested more than {_MAX_DEPTH:,} deep")
     tree = LexborHTMLParser(text)
     body = tree.body
     if body is None:
@@ -134,8 +153,20 @@ def add_page(text: str, found: Extraction) -> None:
     if before and found.is_empty:
         flow = _Flow(found, whole=True)
         flow.run(body)
-    title = tree.css_first("title")
-    found.title = found.title or flow.first_heading or (title.text() if title is not None else "")
+    stated = tree.css_first("title")
+    found.title = found.title or flow.main_heading or (stated.text().strip() if stated is not None else "")
+
+
+def _depth(text: str) -> int:
+    """About how many elements are open at once, at most; forgets what a page never closes in the usual ways."""
+    depth = deepest = 0
+    for match in _OPENING.finditer(text):
+        if match.group(1) == "":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif depth:
+            depth -= 1
+    return deepest
 
 
 def _main(tree: LexborHTMLParser, body: LexborNode) -> LexborNode:
@@ -161,7 +192,7 @@ def _metadata(tree: LexborHTMLParser) -> dict[str, Value]:
         attributes = meta.attributes
         name = (attributes.get("name") or attributes.get("property") or "").lower()
         content = attributes.get("content") or ""
-        if name in wanted and content:
+        if name in wanted and content and not content.startswith(("http:", "https:")):
             found.setdefault(wanted[name], content)
     root = tree.css_first("html")
     language = root.attributes.get("lang") if root is not None else None
@@ -174,7 +205,7 @@ class _Flow:
     """One pass over a tree, without recursion: text gathers until a block ends."""
 
     def __init__(self, found: Extraction, *, whole: bool) -> None:
-        self.first_heading = ""
+        self.main_heading = ""  # the first of level 1
         self._found = found
         self._whole = whole  # navigation and the like as well
         self._text: list[str] = []
@@ -297,7 +328,8 @@ class _Flow:
             self._found.code(text)
             return
         if self._heading:
-            self.first_heading = self.first_heading or " ".join(text.split())
+            if self._heading == 1:
+                self.main_heading = self.main_heading or " ".join(text.split())
             self._found.heading(text, self._heading)
         elif self._lists:
             self._found.item(text, marker=self._marker or "  ", depth=len(self._lists) - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import Final
 
 from ragstone.documents.decode import decode
@@ -13,6 +14,7 @@ _SECTION: Final = re.compile(
     r"\\(part|chapter|section|subsection|subsubsection|paragraph)\*?(?:\[[^\]\n]{0,200}\])?\{"
 )
 _VERBATIM: Final = re.compile(r"\\begin\{(verbatim|lstlisting|minted|tikzpicture|tabular)\*?\}")
+_VERBATIM_END: Final = re.compile(r"\\end\{(verbatim|lstlisting|minted|tikzpicture|tabular)\*?\}")
 _TITLE: Final = re.compile(r"\\title(?:\[[^\]\n]{0,200}\])?\{")
 _AUTHOR: Final = re.compile(r"\\author(?:\[[^\]\n]{0,200}\])?\{")
 _COMMAND: Final = re.compile(r"\\[a-zA-Z]{1,40}\*?|[{}~\\]")
@@ -24,25 +26,42 @@ def read(source: Source) -> Draft:
     """The text as it is, with its blocks."""
     text = decode(source.data)
     outline = Outline(text)
-    position = 0
+    # What stands before the document is commands; it is kept, but not as prose.
+    position = max(0, text.find("\\begin{document}"))
+    outline.mark("code", 0, position)
     events = sorted([*_SECTION.finditer(text), *_VERBATIM.finditer(text)], key=lambda match: match.start())
+    ends = _ends(text)
     for match in events:
-        if match.start() < position:
+        if match.start() < position or _is_comment(text, match.start()):
             continue
         if match.re is _SECTION:
             end = _argument_end(text, match.end())
             outline.mark("heading", match.start(), end, level=_LEVELS[match.group(1)])
         else:
-            close = text.find(f"\\end{{{match.group(1)}", match.end())
-            end = text.find("}", close) + 1 if close >= 0 else 0
-            if end <= 0:
+            closing = ends.get(match.group(1), [])
+            at = bisect_right(closing, match.end())
+            if at == len(closing):
                 continue
+            end = closing[at]
             outline.mark("code", match.start(), end)
         position = end
     outline.title = _argument(text, _TITLE)
     author = _argument(text, _AUTHOR)
     outline.metadata = {"author": author} if author else {}
     return outline.draft()
+
+
+def _ends(text: str) -> dict[str, list[int]]:
+    """For each verbatim environment the offsets behind its `\\end{…}`, ascending."""
+    ends: dict[str, list[int]] = {}
+    for match in _VERBATIM_END.finditer(text):
+        ends.setdefault(match.group(1), []).append(match.end())
+    return ends
+
+
+def _is_comment(text: str, offset: int) -> bool:
+    line = text[max(0, offset - 200) : offset].rpartition("\n")[2]
+    return "%" in line
 
 
 def _argument(text: str, command: re.Pattern[str]) -> str:

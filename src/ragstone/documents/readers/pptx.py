@@ -45,9 +45,11 @@ def _slide(package: Package, part: str, found: Extraction) -> str:
             _table(shape, found)
         else:
             _text(shape, found)
-    for kind, notes in package.related(part).values():
-        if kind == "notesSlide" and package.has(notes):
-            _notes(package.xml(notes), found)
+    for kind, target in package.related(part).values():
+        if kind == "chart" and package.has(target):
+            _chart(package.xml(target), found)
+        if kind == "notesSlide" and package.has(target):
+            _notes(package.xml(target), found)
     return title
 
 
@@ -69,6 +71,19 @@ def _table(frame: Any, found: Extraction) -> None:
                 " ".join(_line(line) for line in _paragraphs(cell)) for cell in row if local(cell) == "tc"
             )
             found.row(" | ".join(cell for cell in cells if cell.strip()))
+
+
+def _chart(root: Any, found: Extraction) -> None:
+    """A chart's title, and each series with its name and its values under their categories."""
+    titles = [element for element in root.iter() if local(element) == "title"]
+    for title in titles:
+        found.paragraph(" ".join(filter(None, (_line(line) for line in _paragraphs(title)))))
+    for series in root.iter():
+        if local(series) == "ser":
+            parts = {local(part): [text_of(e) for e in part.iter() if local(e) == "v"] for part in series}
+            names, values = parts.get("cat", []), parts.get("val", [])
+            shown = [f"{name}: {value}" for name, value in zip(names, values, strict=False)] or values
+            found.row("; ".join([*parts.get("tx", []), *shown]))
 
 
 def _notes(root: Any, found: Extraction) -> None:

@@ -21,6 +21,33 @@ _SECTIONS: Final = frozenset(
 )
 _ROWS: Final = frozenset({"tr", "row"})
 _CODE: Final = frozenset({"programlisting", "code", "screen", "codeblock", "preformat", "pre"})
+# What programs tell each other in feeds and journal articles.
+_LEFT_OUT: Final = frozenset(
+    {
+        "generator",
+        "lastBuildDate",
+        "updatePeriod",
+        "updateFrequency",
+        "guid",
+        "width",
+        "height",
+        "image",
+        "post-id",
+    }
+    | {
+        "journal-id",
+        "issn",
+        "article-id",
+        "elocation-id",
+        "counts",
+        "self-uri",
+        "custom-meta-group",
+        "permissions",
+    }
+    | {"object-id", "email", "history", "xref", "contrib-id"}
+)
+_RECORD_CHARS: Final = 400
+_VALUE_CHARS: Final = 200
 _MARKUP: Final = frozenset({"description", "encoded", "content", "summary"})  # feeds carry HTML in these
 
 
@@ -56,7 +83,7 @@ def _add(root: Any, found: Extraction) -> None:
     while stack:
         element, level = stack.pop()
         name = local(element)
-        if not name:
+        if not name or name in _LEFT_OUT:
             continue
         if name in _MARKUP and "<" in (element.text or ""):
             add_page(element.text, found)
@@ -66,6 +93,9 @@ def _add(root: Any, found: Extraction) -> None:
             found.row(" | ".join(filter(None, (" ".join(text_of(cell).split()) for cell in element))))
         elif name in _CODE:
             found.code(text_of(element))
+        elif _is_record(element, name):
+            values = ((local(child), " ".join(text_of(child).split())) for child in element)
+            found.row("; ".join(f"{key}: {value}" for key, value in values if value))
         elif name in _PARAGRAPHS or len(element) == 0 or _is_mixed(element):
             _add_text(element, name, found)
         else:
@@ -74,11 +104,32 @@ def _add(root: Any, found: Extraction) -> None:
 
 
 def _add_text(element: Any, name: str, found: Extraction) -> None:
-    """Running text; a short value keeps its element's name, which often is all that says what it is."""
+    """Running text; short values keep their element's name, which often is all that says what they are."""
     text = " ".join(text_of(element).split())
-    if not text:
-        return
-    found.paragraph(text if name in _PARAGRAPHS or len(text) > 200 else f"{name}: {text}")
+    if name in _PARAGRAPHS or len(text) > _VALUE_CHARS:
+        found.paragraph(text)
+    elif text and not _repeats(element.getprevious(), name):
+        values = [text]
+        following = element.getnext()
+        while following is not None and _repeats(following, name):
+            values.append(" ".join(text_of(following).split()))
+            following = following.getnext()
+        found.paragraph(f"{name}: {', '.join(values)}")
+
+
+def _repeats(element: Any, name: str) -> bool:
+    """True for a neighbour that holds another short value of the same name."""
+    return (
+        element is not None and local(element) == name and 0 < len(text_of(element).strip()) <= _VALUE_CHARS
+    )
+
+
+def _is_record(element: Any, name: str) -> bool:
+    """True for a few short values side by side, such as a name in its parts or one entry of a list."""
+    if len(element) < 2 or name in _PARAGRAPHS or name in _SECTIONS or _is_mixed(element):
+        return False
+    flat = all(len(child) == 0 and local(child) not in _PARAGRAPHS for child in element)
+    return flat and sum(len(child.text or "") for child in element) <= _RECORD_CHARS
 
 
 def _is_mixed(element: Any) -> bool:
