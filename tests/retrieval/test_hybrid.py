@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from ragstone.errors import DamagedError, InputError
-from ragstone.retrieval.hybrid import Ranking, search
+from ragstone.retrieval.fusion import diffused, fuse, with_signals
+from ragstone.retrieval.hybrid import POOL, RERANK_DEPTH, Ranking, search
+from ragstone.retrieval.signals import text_signals
+from ragstone.store.analysis import analyse
 from ragstone.store.keyword import KeywordEntry, KeywordIndex
 from ragstone.types import Ids, Matrix, SearchMode, Vector
 
@@ -152,3 +155,40 @@ def test_without_a_query_vector_hybrid_answers_by_keyword(dense: ExactDense, key
 def test_equal_scores_come_in_order_of_id(dense: ExactDense, keyword: KeywordIndex) -> None:
     ranking = run("nothing known", one_hot(0), dense, keyword)
     assert ranking.ids.tolist() == sorted(TEXTS)
+
+
+def test_scoring_only_what_can_matter_gives_the_same_hits_as_scoring_everything(tmp_path: Path) -> None:
+    """The oracle asks both sources for every candidate's score and reranks as the formulas say."""
+    random = np.random.default_rng(3)
+    words = [f"word{i}" for i in range(40)]
+    shares = 1 / np.arange(1, 41)
+    bodies = {
+        i: " ".join(random.choice(words, random.integers(5, 40), p=shares / shares.sum()))
+        for i in range(1, 601)
+    }
+    index = KeywordIndex.open(tmp_path / "many", writable=True)
+    index.apply(add=[KeywordEntry(i, i, body) for i, body in bodies.items()], delete=[], sequence=1)
+    source = ExactDense(list(bodies), random.normal(size=(600, 16)).astype(np.float32))
+    for _ in range(25):
+        query = " ".join(random.choice(words, random.integers(1, 8)))
+        vector = random.normal(size=16).astype(np.float32)
+        vector /= np.linalg.norm(vector)
+        ranking = search(
+            query,
+            vector,
+            mode="hybrid",
+            top_k=10,
+            dense=source,
+            keyword=index,
+            load_texts=lambda ids: [bodies[int(i)] for i in ids],
+        )
+        found = [source.search(vector, top_k=POOL, allowed=None)[0], index.search(query, top_k=POOL)[0]]
+        ids = np.unique(np.concatenate(found))
+        weighed = index.weigh(query)
+        fused = fuse(index.score(query, ids), source.score(vector, ids), bm25_bound=weighed.bound)
+        best = ids[np.lexsort((ids, -fused))[:RERANK_DEPTH]]
+        signals = text_signals([analyse(bodies[int(i)]) for i in best], words=weighed.words, idf=weighed.idf)
+        scores = diffused(with_signals(np.sort(fused)[::-1][:RERANK_DEPTH], signals), source.vectors(best))
+        order = np.lexsort((best, -scores))[:10]
+        np.testing.assert_allclose(ranking.scores, scores[order], rtol=1e-5)
+        assert ranking.ids.tolist() == best[order].tolist()

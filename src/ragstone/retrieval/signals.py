@@ -83,7 +83,9 @@ def _order(
     for a, b in pairs:
         if positions[a].size and positions[b].size:
             near = _next(positions[b], positions[a] + 1) <= positions[a] + PAIR_DISTANCE
-            shares[np.unique(positions[a][near] // stride)] += (weights[a] + weights[b]) / total
+            has_pair = np.zeros(count, bool)
+            has_pair[positions[a][near] // stride] = True
+            shares[has_pair] += (weights[a] + weights[b]) / total
     return shares.astype(np.float32)
 
 
