@@ -32,7 +32,8 @@ def build(
 
 
 def boundary(prompt: Prompt) -> str:
-    (word,) = set(re.findall(r"SRC[0-9a-f]{16}", prompt.messages[0].content))
+    words: set[str] = set(re.findall(r"SRC[0-9a-f]{16}", prompt.messages[0].content))
+    (word,) = words
     assert word in prompt.messages[-1].content
     return word
 
