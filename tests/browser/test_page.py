@@ -74,6 +74,7 @@ def test_a_citation_opens_the_passage_highlighted_in_its_document(
         assert passage.text_content() == citation["quote"]
         page.keyboard.press("Escape")
     page.locator(".citation").last.click()
+    expect(passage).to_be_visible()
     assert page.locator("#reader-text").text_content() == LIBRARY["lighthouse.md"]
     expect(page.locator("#reader-title")).to_have_text("Eddystone Lighthouse")
     box, pane = passage.bounding_box(), page.locator("#reader-text").bounding_box()
@@ -256,6 +257,9 @@ def test_a_lost_connection_is_said_and_mends_itself(
         page.fill("#question", "waggle dance")
         lost = page.locator("#connection")
         expect(lost).to_contain_text("No connection to ragstone. Trying again in")
+        expect(
+            page.locator("#results")
+        ).to_be_hidden()  # those of the earlier query say nothing about this one
         page.wait_for_timeout(700)
         expect(lost).to_be_visible()
         with running(engine, port=live.port):

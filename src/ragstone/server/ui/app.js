@@ -32,8 +32,10 @@ async function search() {
     say(result.hits.length ? count(result.hits.length, "passage") : "No passage found.");
   } catch (error) {
     if (wasAborted(error) || mine.signal.aborted) return;
-    if (error instanceof ConnectionLost) connectionLost(search);
-    else if (error.code === "not_found" && !documents) showWelcome(); // nothing has been indexed yet
+    if (error instanceof ConnectionLost) {
+      hideResults(); // they belong to an earlier query
+      connectionLost(search);
+    } else if (error.code === "not_found" && !documents) showWelcome(); // nothing has been indexed yet
     else showSearchProblem(error);
   }
 }

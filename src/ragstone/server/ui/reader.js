@@ -4,9 +4,12 @@ import { ConnectionLost, get } from "./api.js";
 import { byId, element, notice } from "./dom.js";
 import { indexOfCharacter, placeInDocument, shortPath } from "./text.js";
 
+let wanted = null; // the passage opened last: a late text of an earlier one must not replace it
+
 /** Open the document of `passage` (`{uri, title, start, end, quote, page, …}`) scrolled to it. */
 export async function openPassage(passage) {
   const dialog = byId("reader");
+  wanted = passage;
   byId("reader-title").textContent = passage.title || shortPath(passage.uri);
   byId("reader-where").replaceChildren(
     ...[passage.uri, ...placeInDocument(passage)].map((place) => element("span", {}, place)),
@@ -16,8 +19,9 @@ export async function openPassage(passage) {
   if (!dialog.open) dialog.showModal();
   try {
     const found = await get("/api/document", { uri: passage.uri, start: passage.start });
-    showText(found, passage);
+    if (wanted === passage) showText(found, passage);
   } catch (error) {
+    if (wanted !== passage) return;
     const hint = error instanceof ConnectionLost ? "The service does not answer." : error.hint;
     byId("reader-text").replaceChildren();
     const again = { label: "Try again", run: () => openPassage(passage) };
