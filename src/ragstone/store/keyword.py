@@ -71,6 +71,7 @@ class KeywordIndex:
     def __init__(self, index: tantivy.Index) -> None:
         self._index = index
         self._schema = index.schema
+        self._leftovers = True  # a writer before us may have been killed
         self._sequence, self._highest = self._read_state()
 
     @classmethod
@@ -112,6 +113,9 @@ class KeywordIndex:
         """
         writer = self._writer()
         try:
+            if self._leftovers:  # files of a commit that never was: one of a name we need stops every commit
+                writer.garbage_collect_files()
+            self._leftovers = True
             for chunk_id in delete:
                 writer.delete_documents_by_term(_CHUNK, chunk_id)
             highest = self._highest
@@ -123,6 +127,7 @@ class KeywordIndex:
             writer.delete_documents_by_term(_CHUNK, _STATE_CHUNK)
             writer.add_document(_state(sequence, highest))
             writer.commit()
+            self._leftovers = False
         except ValueError as error:
             raise StoreError(f"the keyword index could not be written: {error}") from error
         finally:
