@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +14,9 @@ from ragstone.types import Matrix
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
 TokenVectors: TypeAlias = npt.NDArray[np.float32]  # (batch, tokens, dim)
 TokenBatch: TypeAlias = npt.NDArray[np.int64]  # (batch, tokens), padded on the right
+
+INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
+INPUT_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
 def plan_batches(lengths: Sequence[int], *, max_texts: int, max_padded_tokens: int) -> list[list[int]]:
@@ -44,6 +47,18 @@ def pad(texts: Sequence[TokenIds], pad_id: int) -> tuple[TokenBatch, TokenBatch]
         ids[row, : len(text)] = text
         mask[row, : len(text)] = 1
     return ids, mask
+
+
+def feed(inputs: Mapping[str, str], ids: TokenBatch, mask: TokenBatch) -> dict[str, npt.NDArray[np.integer]]:
+    """What the graph's `inputs` (name → ONNX type) are given, each (batch, tokens)."""
+    arrays: dict[str, TokenBatch] = {"input_ids": ids, "attention_mask": mask}
+    if "token_type_ids" in inputs:
+        arrays["token_type_ids"] = np.zeros_like(ids)  # one text, not a pair: all of the first
+    if "position_ids" in inputs:
+        arrays["position_ids"] = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+    return {
+        name: arrays[name].astype(INPUT_TYPES[onnx_type], copy=False) for name, onnx_type in inputs.items()
+    }
 
 
 def pool(vectors: TokenVectors, mask: TokenBatch, pooling: Pooling) -> Matrix:

@@ -1,23 +1,22 @@
 """A sentence encoder on this machine: an ONNX graph, its tokenizer, and the threads that run them.
 
-One session serves all threads: ONNX Runtime allows concurrent calls, each computed on the thread that makes it
-(`intra_op_num_threads=1`). So indexing runs on worker threads and a query on its caller's thread, at once,
-and no query waits for a batch of documents.
+One session serves all threads: ONNX Runtime allows concurrent calls and computes each on the thread that makes it.
+So documents run on worker threads and a query on its caller's own, at once: no query waits for a batch of documents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ragstone.embedding.batches import Pooling, pad, plan_batches, pool, unit_rows
-from ragstone.embedding.cores import give_way, usable_cores
+from ragstone.embedding.batches import Pooling, feed, pad, plan_batches, pool, unit_rows
+from ragstone.embedding.cores import usable_cores
 from ragstone.embedding.query_cache import QueryCache
 from ragstone.embedding.tokens import TextTokenizer, TokenIds
+from ragstone.embedding.workers import Workers
 from ragstone.errors import ModelError
 from ragstone.types import Matrix, Vector
 
@@ -25,24 +24,36 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
-MAX_TEXTS = 8
-MAX_PADDED_TOKENS = 512
+# Texts tokenized as one task: 64 passages are about 5 ms of work against 20 µs to hand it over.
+_TOKENIZE_TEXTS = 64
+# Calls with this many texts or fewer run on the caller's thread: handing over saves nothing, and a small call must
+# not wait behind a window of an indexing run.
+_SMALL_CALL_TEXTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderForm:
-    """How a model wants to be used. `max_tokens` includes special tokens and prefix."""
+    """How a model wants to be used.
+
+    `max_tokens` includes special tokens and prefix. `output` is the graph's; `pooling` applies where it gives
+    token vectors. `batch_texts` and `batch_tokens` limit a batch (padding counted). The default of one text: on a
+    CPU a batch is no faster (benchmarks/embedding.py, `batch`), and in int8 arithmetic the scales depend on
+    the whole batch, so that a text alone is the one form that always gives the same bits.
+    """
 
     model_id: str
     max_tokens: int
+    output: str = "sentence_embedding"
     pooling: Pooling = "mean"
     pad_id: int = 0
     query_prefix: str = ""
     document_prefix: str = ""
+    batch_texts: int = 1
+    batch_tokens: int = 16_384  # 64 texts of 256 tokens: enough to fill a GPU, 0.1 GB of activations
 
 
 class SentenceEncoder:
-    """An `Embedder` over an ONNX graph that gives (batch, tokens, dim) token vectors or (batch, dim) vectors."""
+    """An `Embedder` over a graph that gives token vectors (batch, tokens, dim) or pooled vectors (batch, dim)."""
 
     def __init__(
         self,
@@ -53,32 +64,36 @@ class SentenceEncoder:
         threads: int | None = None,
         background: bool = False,
     ) -> None:
-        """`threads` run documents (None: one per physical core); `background` lowers their priority."""
+        """`threads` run documents (None: one per physical core); `background` lowers their priority.
+
+        Raises `ModelError` when the graph does not take token ids or does not give one vector per text.
+        """
         self._form = form
         self._session: InferenceSession | None = session
-        self._input_names = [graph_input.name for graph_input in session.get_inputs()]
-        self._tokens = TextTokenizer(tokenizer, max_tokens=form.max_tokens, prefix=form.document_prefix)
+        self._inputs = {graph_input.name: graph_input.type for graph_input in session.get_inputs()}
+        self._tokens = TextTokenizer(tokenizer, max_tokens=form.max_tokens)
         self._queries = QueryCache()
-        self._workers = ThreadPoolExecutor(
-            threads or usable_cores(), "embed", initializer=give_way if background else None
-        )
-        self._dim: int = self._encode([self._tokens.query_ids("a")]).shape[1]
+        self._workers = Workers(threads=threads or usable_cores(), background=background)
+        self._dim: int = self._encode(session, self._tokens.ids(["a"])).shape[1]
 
     @property
     def model_id(self) -> str:
+        """Name, form and hash of the model."""
         return self._form.model_id
 
     @property
     def dim(self) -> int:
+        """Length of each vector."""
         return self._dim
 
     @property
     def max_tokens(self) -> int:
+        """Longest input in tokens, special tokens and document prefix included; the rest is cut off."""
         return self._form.max_tokens
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text as a document, special tokens and prefix included, nothing cut off."""
-        return self._tokens.count(texts)
+        return self._tokens.counts(self._prefixed(texts))
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Character span of each token of `text`, ascending, special tokens left out, never cut off."""
@@ -87,22 +102,15 @@ class SentenceEncoder:
     def embed_documents(self, texts: Sequence[str]) -> Matrix:
         """(n, dim) float32 unit rows in the order of `texts`; equal texts are computed once.
 
-        All texts are tokenized before the first batch runs: pass windows of some thousand texts.
-        Raises `ModelError` after `close`.
+        All texts are tokenized before the first is embedded: pass windows of some thousand. Raises `ModelError`
+        after `close`.
         """
-        self._open_session()
+        session = self._open_session()
         distinct = list(dict.fromkeys(texts))
-        ids = self._tokens.document_ids(distinct)
-        batches = plan_batches(
-            [len(text) for text in ids], max_texts=MAX_TEXTS, max_padded_tokens=MAX_PADDED_TOKENS
-        )
-        vectors = np.empty((len(distinct), self._dim), dtype=np.float32)
-
-        def run(batch: list[int]) -> None:
-            vectors[batch] = self._encode([ids[position] for position in batch])
-
-        for _ in self._workers.map(run, batches):
-            pass
+        if len(distinct) <= _SMALL_CALL_TEXTS:
+            vectors = self._embed_here(session, distinct)
+        else:
+            vectors = self._embed_spread(session, distinct)
         if len(distinct) == len(texts):
             return vectors
         row_of = {text: row for row, text in enumerate(distinct)}
@@ -111,29 +119,68 @@ class SentenceEncoder:
     def embed_query(self, text: str) -> Vector:
         """(dim,) float32 unit vector, read-only; the same text always gives the same bits.
 
-        Runs alone in its batch, because the scales of int8 arithmetic depend on the whole batch.
+        A text among the last 1,024 asked comes from memory. Raises `ModelError` after `close`.
         """
-        self._open_session()
+        session = self._open_session()
         cached = self._queries.get(text)
         if cached is not None:
             return cached
-        vector = self._encode([self._tokens.query_ids(self._form.query_prefix + text)])[0]
+        vector = self._encode(session, self._tokens.ids([self._form.query_prefix + text]))[0]
         return self._queries.put(text, vector)
 
     def close(self) -> None:
         """Release threads and session; calls in progress end first, further ones raise `ModelError`."""
-        self._workers.shutdown(wait=True)
         self._session = None
+        self._workers.close()
 
     def _open_session(self) -> InferenceSession:
         session = self._session
         if session is None:
-            raise ModelError(f"the embedding model {self.model_id} is closed", hint="open a new one")
+            raise ModelError(f"the embedding model {self.model_id} is closed", hint="open it again")
         return session
 
-    def _encode(self, texts: Sequence[TokenIds]) -> Matrix:
+    def _prefixed(self, texts: Sequence[str]) -> Sequence[str]:
+        prefix = self._form.document_prefix
+        return [prefix + text for text in texts] if prefix else texts
+
+    def _embed_here(self, session: InferenceSession, texts: Sequence[str]) -> Matrix:
+        vectors = np.empty((len(texts), self._dim), dtype=np.float32)
+        for row, ids in enumerate(self._tokens.ids(self._prefixed(texts))):
+            vectors[row] = self._encode(session, [ids])[0]
+        return vectors
+
+    def _embed_spread(self, session: InferenceSession, texts: Sequence[str]) -> Matrix:
+        """Tokenize, then embed, both on the worker threads."""
+        prefixed = self._prefixed(texts)
+        slices: dict[int, list[TokenIds]] = {}
+
+        def tokenize(start: int) -> None:
+            slices[start] = self._tokens.ids(prefixed[start : start + _TOKENIZE_TEXTS])
+
+        self._workers.run(tokenize, range(0, len(texts), _TOKENIZE_TEXTS))
+        ids = [text for start in sorted(slices) for text in slices[start]]
+        vectors = np.empty((len(texts), self._dim), dtype=np.float32)
+
+        def embed(batch: list[int]) -> None:
+            vectors[batch] = self._encode(session, [ids[position] for position in batch])
+
+        batches = plan_batches(
+            [len(text) for text in ids],
+            max_texts=self._form.batch_texts,
+            max_padded_tokens=self._form.batch_tokens,
+        )
+        self._workers.run(embed, batches)
+        return vectors
+
+    def _encode(self, session: InferenceSession, texts: Sequence[TokenIds]) -> Matrix:
         """(batch, dim) float32 unit rows."""
         ids, mask = pad(texts, self._form.pad_id)
-        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        (output,) = self._open_session().run(None, {name: feeds[name] for name in self._input_names})
-        return unit_rows(pool(output, mask, self._form.pooling) if output.ndim == 3 else output)
+        feeds = feed(self._inputs, ids, mask)
+        (output,) = session.run([self._form.output], feeds)
+        vectors = pool(output, mask, self._form.pooling) if output.ndim == 3 else output
+        if not np.isfinite(vectors).all():
+            raise ModelError(
+                f"the embedding model {self.model_id} gave a vector that is not a number",
+                hint="its weights are damaged: get them again",
+            )
+        return unit_rows(vectors)

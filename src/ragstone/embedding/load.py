@@ -21,6 +21,8 @@ def load_embedder(
     threads: int | None = None,
     background: bool = False,
     device: Device = "cpu",
+    base_url: str | None = None,
+    api_key: str | None = None,
 ) -> Embedder:
     """The embedder called `name`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,45 +14,42 @@ if TYPE_CHECKING:
 
 TokenIds: TypeAlias = npt.NDArray[np.int64]  # (tokens,) special tokens included
 
+# The library would spread each batch over a thread pool of its own, which knows neither the number of threads we
+# were given nor their priority, and warns at every fork. Batches are spread over our own threads instead.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
 
 class TextTokenizer:
     """Tokenizes as one model wants it. Thread-safe: encoding does not change the library's object.
 
-    Cutting to `max_tokens` is done here: in the library it is a state of the tokenizer, and counting and
-    spans need the same tokenizer uncut (a second copy would cost 20 ms at every start).
+    Only batch methods are called, also for one text: they let other threads run meanwhile. Cutting to
+    `max_tokens` is done here: in the library it is a state of the tokenizer, and counts and spans need the same
+    tokenizer uncut (a second copy would cost 20 ms at every start).
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, max_tokens: int, prefix: str = "") -> None:
-        """`prefix` is what documents get in front; `max_tokens` counts special tokens and prefix."""
+    def __init__(self, tokenizer: Tokenizer, *, max_tokens: int) -> None:
+        """`max_tokens` counts special tokens too."""
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._tokenizer = tokenizer
-        self._prefix = prefix
         self._max_tokens = max_tokens
         # Special tokens that stand at the end (`[SEP]`) and must survive a cut.
         special = tokenizer.encode("a").special_tokens_mask
         self._tail = next((n for n, flag in enumerate(reversed(special)) if not flag), len(special))
 
-    def document_ids(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Token ids of each text as a document, at most `max_tokens`."""
-        encodings = self._tokenizer.encode_batch_fast(self._prefixed(texts))
-        return [self._cut(encoding.ids) for encoding in encodings]
+    def ids(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Token ids of each text, special tokens included, at most `max_tokens`."""
+        return [self._cut(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(texts)]
 
-    def query_ids(self, text: str) -> TokenIds:
-        """Token ids of `text` as it stands (the caller has put the query prefix), at most `max_tokens`."""
-        return self._cut(self._tokenizer.encode(text).ids)
-
-    def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text as a document: prefix and special tokens included, nothing cut off."""
-        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(self._prefixed(texts))]
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens included, nothing cut off."""
+        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(texts)]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Character span of each token of `text`, ascending, without special tokens or prefix, never cut off."""
-        spans: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        """Character span of each token of `text`, ascending, without special tokens, never cut off."""
+        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
+        spans: list[tuple[int, int]] = encoding.offsets
         return spans
-
-    def _prefixed(self, texts: Sequence[str]) -> list[str]:
-        return [self._prefix + text for text in texts] if self._prefix else list(texts)
 
     def _cut(self, ids: list[int]) -> TokenIds:
         if len(ids) > self._max_tokens:

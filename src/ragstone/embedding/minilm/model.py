@@ -6,27 +6,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragstone.embedding.encoder import EncoderForm, SentenceEncoder
-from ragstone.embedding.minilm.weights import MODEL_ID, dynamic_int8_model
-from ragstone.embedding.sessions import Device, open_session
+from ragstone.embedding.minilm.weights import (
+    GRAPH_VERSION,
+    MAX_TOKENS,
+    SOURCE_SHA256,
+    integer_arithmetic,
+    minilm_graph,
+)
+from ragstone.embedding.sessions import Device, on_gpu, open_session
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# sentence_bert_config.json of the model; it was trained on 128 tokens and holds up to 256.
-MAX_TOKENS = 256
 _VOCABULARY = Path(__file__).with_name("vocab.txt")
 
 
 def load_minilm(
     cache_dir: Path, *, threads: int | None = None, background: bool = False, device: Device = "cpu"
 ) -> SentenceEncoder:
-    """The built-in model; the first call on a machine takes seconds to prepare `cache_dir`."""
-    session = open_session(dynamic_int8_model(cache_dir), device=device)
-    form = EncoderForm(model_id=MODEL_ID, max_tokens=MAX_TOKENS)
-    return SentenceEncoder(session, _wordpiece(), form, threads=threads, background=background)
+    """The built-in model, in integers on the CPU and in float on a GPU (which has no such integer operators).
+
+    The first call on a machine takes about a second to prepare `cache_dir`. Raises `ModelError`.
+    """
+    gpu = on_gpu(device)
+    arithmetic = "float" if gpu else integer_arithmetic()
+    session = open_session(minilm_graph(cache_dir, arithmetic), device=device)
+    kind = "float" if gpu else "int8"
+    form = EncoderForm(
+        model_id=f"all-MiniLM-L6-v2/{kind}-{GRAPH_VERSION}/{SOURCE_SHA256[:12]}", max_tokens=MAX_TOKENS
+    )
+    return SentenceEncoder(session, wordpiece(), form, threads=threads, background=background)
 
 
-def _wordpiece() -> Tokenizer:
+def wordpiece() -> Tokenizer:
+    """The model's tokenizer: lower-cased WordPiece between `[CLS]` and `[SEP]`."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     tokenizer = Tokenizer(
