@@ -21,7 +21,7 @@ from ragstone.chunking.abbreviations import (
 # Every break begins with one of these; being the pattern's first item, it lets the search skip quickly.
 _WIDE = "。！？｡।॥؟۔።។៕"  # stops of scripts that need no space after them
 _NARROW = ".!?…‽"  # a stop only before white space or the end
-_CLOSERS = r"\"'”’»“‘)\]}*_」』）】》〉"
+_CLOSERS = r"\"'”’»«“‘)\]}*_」』）】》〉"
 # Possessive repeats and the look-behind at the run's second character keep every text linear.
 _BREAK = re.compile(
     rf"[{_WIDE}{_NARROW}\n](?:"
