@@ -1,0 +1,180 @@
+"""Any sequence of adding, replacing, deleting, indexing, sealing, damaging and reopening equals a dictionary.
+
+The quick tier runs with the suite; the long one with `-m long`.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from hashing_embedder import HashingEmbedder
+from ragstone import Ragstone
+from ragstone.collection import Collection
+from ragstone.ingest import identity_of
+
+WORDS = ("amber", "birch", "cobalt", "dune", "ember", "fjord", "granite", "heron", "iris", "jasper")
+KEYS = st.integers(0, 11)
+TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=120).map(" ".join)  # up to two or three chunks
+COSINE_ERROR = 2e-3  # half-precision vectors of 32 dimensions
+
+
+class Store(RuleBasedStateMachine):
+    """The engine against `{uri: text}`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp(prefix="ragstone-machine-"))
+        self.folder = self.home / "notes"
+        self.folder.mkdir()
+        self.embedder = HashingEmbedder()
+        self.model: dict[str, str] = {}
+        self.indexed: set[Path] = set()
+        self.ids: dict[int, str] = {}
+        self.engine = Ragstone(self.home / "data", embedder=self.embedder)
+
+    def teardown(self) -> None:
+        self.engine.close()
+        shutil.rmtree(self.home)
+
+    @property
+    def collection(self) -> Collection:
+        """The open collection under the engine."""
+        return self.engine._collection()  # the machine also does what only recovery does
+
+    # -- operations --------------------------------------------------------------------------------------
+
+    @rule(entries=st.dictionaries(KEYS, TEXTS, min_size=1, max_size=5))
+    def add_or_replace(self, entries: dict[int, str]) -> None:
+        texts = {f"note:{key}": text for key, text in entries.items()}
+        self.engine.add(list(texts.values()), uris=list(texts))
+        self.model |= texts
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        uris = data.draw(st.lists(st.sampled_from(sorted(self.model)), min_size=1, max_size=4, unique=True))
+        assert self.engine.delete(uris) == len(uris)
+        for uri in uris:
+            del self.model[uri]
+
+    @rule(key=KEYS, text=TEXTS)
+    def write_file(self, key: int, text: str) -> None:
+        (self.folder / f"file{key}.txt").write_text(text)
+
+    @precondition(lambda self: any(self.folder.iterdir()))
+    @rule(data=st.data())
+    def remove_file(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(sorted(self.folder.iterdir()))).unlink()
+
+    @precondition(lambda self: any(self.folder.iterdir()))
+    @rule()
+    def index_folder(self) -> None:
+        before = len(self.embedder.embedded)
+        report = self.engine.index([self.folder])
+        assert not report.failed
+        assert report.embedded == len(self.embedder.embedded) - before
+        on_disk = {str(path): path.read_text() for path in self.folder.iterdir()}
+        gone = {uri for uri in self.model if uri.startswith(str(self.folder)) and uri not in on_disk}
+        for uri in gone:
+            del self.model[uri]
+        self.model |= on_disk
+        again = self.engine.index([self.folder])
+        assert (again.indexed, again.embedded, again.unchanged) == (0, 0, len(on_disk))
+
+    @precondition(lambda self: self.engine.collections())
+    @rule()
+    def seal(self) -> None:
+        with self.collection.writing():
+            self.collection.seal(identity_of(self.embedder))
+        assert self.engine.stats().pending == 0
+
+    @rule()
+    def reopen(self) -> None:
+        self.engine.close()
+        self.engine = Ragstone(self.home / "data", embedder=self.embedder)
+
+    @precondition(lambda self: self.engine.collections())
+    @rule(seed=st.integers(0, 2**16))
+    def damage_and_repair(self, seed: int) -> None:
+        home = self.collection.folder
+        files = sorted(p for p in (*home.glob("segments/*/*"), *home.glob("keyword/*")) if p.stat().st_size)
+        files = [path for path in files if not path.name.startswith(".")]  # tantivy's own book-keeping
+        choice = random.Random(seed)
+        path = choice.choice(files)
+        data = bytearray(path.read_bytes())
+        data[choice.randrange(len(data))] ^= 1 << choice.randrange(8)
+        self.engine.close()
+        path.write_bytes(data)
+        self.engine = Ragstone(self.home / "data", embedder=self.embedder)
+        assert self.engine.repair().ok
+
+    # -- what must hold after each -----------------------------------------------------------------------
+
+    @invariant()
+    def documents_are_those_of_the_model(self) -> None:
+        if not self.engine.collections():
+            return
+        assert {info.uri for info in self.engine.documents()} == set(self.model)
+        for uri, text in self.model.items():
+            assert self.engine.document(uri)[1] == text
+
+    @invariant()
+    def every_mode_finds_what_it_must(self) -> None:
+        if not self.engine.collections():
+            return
+        query = "amber fjord iris"
+        dense = self.engine.search(query, mode="dense", top_k=1000).hits
+        everything = {uri: text for uri, text in self.model.items()}
+        assert {hit.uri for hit in dense} == set(everything)
+        wanted = self.embedder.embed_query(query)
+        for hit in dense:
+            assert everything[hit.uri][hit.start : hit.end] == hit.text
+            vector = self.embedder.embed_query(hit.text)  # without title and headings, context is empty
+            if hit.uri.startswith("note:"):
+                assert abs(float(np.dot(vector, wanted)) - hit.score) < COSINE_ERROR
+            assert self.ids.setdefault(hit.id, hit.uri) == hit.uri  # never another document's
+        scores = [hit.score for hit in dense]
+        assert scores == sorted(scores, reverse=True)
+        keyword = {hit.uri for hit in self.engine.search("heron", mode="keyword", top_k=1000).hits}
+        assert keyword == {uri for uri, text in everything.items() if "heron" in text.split()}
+        hybrid = self.engine.search(query, top_k=5)
+        assert len(hybrid.hits) == min(5, len(dense))
+        assert not hybrid.degraded
+
+    @invariant()
+    def the_store_agrees_with_itself(self) -> None:
+        if self.engine.collections():
+            assert self.engine.verify().problems == ()
+
+
+QUICK = settings(
+    max_examples=12,
+    stateful_step_count=14,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_a_short_life_of_a_store_equals_a_dictionary() -> None:
+    run_state_machine_as_test(Store, settings=QUICK)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_a_long_life_of_a_store_equals_a_dictionary() -> None:
+    run_state_machine_as_test(Store, settings=settings(QUICK, max_examples=200, stateful_step_count=50))
