@@ -21,7 +21,6 @@ from benchmarks import report
 from ragstone import Ragstone, Settings
 from ragstone.embedding import load_embedder
 from ragstone.errors import CancelledError, RagstoneError
-from ragstone.store import documents
 from ragstone.types import Embedder
 
 FILES_T8 = 8_000
@@ -79,8 +78,8 @@ def _pipeline(home: Path, folders: list[Path], embedder: Embedder, rounds: int) 
 def _chunk_texts(engine: Ragstone) -> list[str]:
     """What the model saw of every chunk, as it stands in the catalog."""
     with engine._collection().catalog.reading() as db:
-        ids = documents.chunk_ids_after(db, 0, 1_000_000)
-        return [entry.text for entry in documents.keyword_entries(db, ids)]
+        found = db.execute("SELECT context || substr(tile, start - tile_start + 1, end - start) FROM chunks")
+        return [str(text) for (text,) in found]
 
 
 def _first_keyword_hit(home: Path, folders: list[Path], embedder: Embedder) -> dict[str, float]:

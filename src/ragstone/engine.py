@@ -588,8 +588,8 @@ def _allowed(collection: Collection, filter_text: str | None) -> Ids | None:
 
 def _load_texts(collection: Collection, ids: Ids) -> list[str]:
     with collection.catalog.reading() as db:
-        found = documents.stored_chunks(db, ids.tolist())
-    return [found[id_].text if id_ in found else "" for id_ in ids.tolist()]
+        found = {entry.chunk_id: entry.text for entry in documents.keyword_entries(db, ids.tolist())}
+    return [found.get(id_, "") for id_ in ids.tolist()]  # deleted since the snapshot: no text, no signals
 
 
 def _bytes_on_disk(folder: Path) -> int:
