@@ -203,6 +203,11 @@ def test_tiny_sections_join_their_siblings_but_not_another_chapter() -> None:
     assert sum(text.startswith("# Two") for text in texts) == 1
 
 
+def test_a_line_above_the_first_heading_goes_with_it() -> None:
+    parsed = document((PARAGRAPH, ".. highlight:: c"), (HEADING, "# Guide"), (PARAGRAPH, prose(40)))
+    assert texts_of(parsed)[0].startswith(".. highlight:: c\n\n# Guide\n\nSentence 0")
+
+
 @pytest.mark.parametrize(
     ("kind", "make"),
     [

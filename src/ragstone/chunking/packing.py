@@ -96,7 +96,9 @@ class _Walk:
         if candidates:
             return min(candidates, key=self._checksum)
         at_end = last == len(self.pieces) or last in self.pages
-        return headings[-1] if headings and not at_end else None
+        # front matter or directives above the first heading are no chunk of their own
+        preamble = level == _TOP_LEVEL
+        return headings[-1] if headings and not at_end and not preamble else None
 
     def _opening_level(self, start: int) -> int:
         place = self.places[start]
