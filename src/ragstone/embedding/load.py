@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ragstone.types import Embedder
 
 DEFAULT_MODEL = "minilm"
+HTTP_PREFIX = "openai:"
 
 
 def load_embedder(
@@ -26,11 +27,23 @@ def load_embedder(
 ) -> Embedder:
     """The embedder called `name`.
 
-    `minilm` is the built-in model. `cache_dir` keeps what is made once; `threads` is for documents (None: one
+    `minilm` is the built-in model, `openai:<model>` one behind `base_url`.
+    `cache_dir` keeps what is made once; `threads` is for documents (None: one
     per physical core); `background` lowers their priority. Raises `ModelError`.
     """
     if name == DEFAULT_MODEL:
         from ragstone.embedding.minilm.model import load_minilm
 
         return load_minilm(cache_dir, threads=threads, background=background, device=device)
+    if name.startswith(HTTP_PREFIX):
+        from ragstone.embedding.minilm.model import wordpiece
+        from ragstone.embedding.openai_http import HttpEmbedder
+
+        if base_url is None:
+            raise ModelError(
+                f"the model {name} needs an endpoint",
+                hint="set embedding_base_url, e.g. http://127.0.0.1:11434/v1",
+            )
+        model = name.removeprefix(HTTP_PREFIX)
+        return HttpEmbedder(model, base_url=base_url, tokenizer=wordpiece(), api_key=api_key)
     raise ModelError(f"no embedding model is called {name}", hint=f"use {DEFAULT_MODEL}")

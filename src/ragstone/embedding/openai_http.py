@@ -1,0 +1,241 @@
+"""Vectors from an OpenAI-compatible `/v1/embeddings` endpoint: Ollama, vLLM, llama.cpp, text-embeddings-inference, …
+
+The standard library does the HTTP. Texts go out in requests of bounded size, in order; a request that the server
+could not take (429, 5xx, hung up) is tried again with growing pauses. The key is sent and never shown.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from ragstone.embedding.batches import unit_rows
+from ragstone.embedding.query_cache import QueryCache
+from ragstone.embedding.tokens import TextTokenizer
+from ragstone.errors import InputError, ModelError
+from ragstone.types import Matrix, Vector
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+# What a server takes in one request: most cap the number of inputs (llama.cpp at 512, some proxies at 128).
+REQUEST_TEXTS_MAX = 64
+REQUEST_CHARS_MAX = 200_000
+# An answer of 64 vectors of 4,096 numbers in JSON is 6 MB.
+RESPONSE_BYTES_MAX = 64 << 20
+TIMEOUT_S = 60.0
+RETRIES = 4
+BACKOFF_S = 0.5
+RETRY_AFTER_MAX_S = 30.0  # a server that wants longer is told of as an error, not waited for
+# The reference chunk size. The endpoint's tokenizer is unknown; WordPiece, which counts for it, cuts finer than the
+# byte-pair tokenizers of large models, so 512 of its tokens fit every model whose limit is 512 or more.
+MAX_TOKENS = 512
+
+
+class HttpEmbedder:
+    """An `Embedder` behind an OpenAI-compatible endpoint. Thread-safe.
+
+    `dim` is that of the first vector received; every later one must have it.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str,
+        tokenizer: Tokenizer,
+        api_key: str | None = None,
+        max_tokens: int = MAX_TOKENS,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """Ask the endpoint for one vector, to learn the dimension and that it works.
+
+        `base_url` ends before `/embeddings`. Raises `InputError` for an unusable address or key, `ModelError` when
+        the endpoint does not answer as it should.
+        """
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise InputError(
+                f"{base_url!r} is not an http:// or https:// address", hint="set embedding_base_url"
+            )
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise InputError(
+                "the API key holds characters that cannot stand in a header", hint="copy it again"
+            )
+        self._model, self._parts, self._api_key, self._timeout_s = model, parts, api_key, timeout_s
+        self._tokens = TextTokenizer(tokenizer, max_tokens=max_tokens)
+        self._max_tokens = max_tokens
+        self._queries = QueryCache()
+        self._closed = False
+        self._dim = 0
+        self._dim = self._request(["dimension"]).shape[1]
+
+    def __repr__(self) -> str:
+        return f"HttpEmbedder({self._model!r}, {self._parts.hostname!r})"
+
+    @property
+    def model_id(self) -> str:
+        """The endpoint's name for the model and the length of its vectors."""
+        return f"openai:{self._model}:{self._dim}"
+
+    @property
+    def dim(self) -> int:
+        """Length of each vector."""
+        return self._dim
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text sent, in WordPiece tokens, which stand in for the endpoint's own."""
+        return self._max_tokens
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """WordPiece tokens of each text, special tokens included, nothing cut off."""
+        return self._tokens.counts(texts)
+
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """Character span of each WordPiece token of `text`, ascending, special tokens left out."""
+        return self._tokens.spans(text)
+
+    def embed_documents(self, texts: Sequence[str]) -> Matrix:
+        """(n, dim) float32 unit rows in the order of `texts`. Raises `ModelError`."""
+        parts = [self._request(batch) for batch in _batches(texts)]
+        return np.concatenate(parts) if parts else np.empty((0, self._dim), dtype=np.float32)
+
+    def embed_query(self, text: str) -> Vector:
+        """(dim,) float32 unit vector, read-only; among the last 1,024 asked, from memory. Raises `ModelError`."""
+        cached = self._queries.get(text)
+        if cached is not None and not self._closed:
+            return cached
+        return self._queries.put(text, self._request([text])[0])
+
+    def close(self) -> None:
+        """Further calls raise `ModelError`; no connection is kept open between calls."""
+        self._closed = True
+
+    def _request(self, texts: Sequence[str]) -> Matrix:
+        if self._closed:
+            raise ModelError(f"the embedding model {self._model} is closed", hint="open it again")
+        body = json.dumps({"model": self._model, "input": list(texts), "encoding_format": "float"}).encode()
+        for attempt in range(RETRIES + 1):
+            try:
+                return self._vectors(self._post(body), len(texts))
+            except _TryAgainError as again:
+                pause = again.after_s or BACKOFF_S * 2**attempt * random.uniform(0.75, 1.25)  # noqa: S311
+                if attempt == RETRIES or pause > RETRY_AFTER_MAX_S:
+                    raise again.error from again.error.__cause__
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _post(self, body: bytes) -> bytes:
+        host, port = self._parts.hostname or "", self._parts.port
+        connection: http.client.HTTPConnection
+        if self._parts.scheme == "https":
+            context = ssl.create_default_context()
+            connection = http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=context)
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self._api_key:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        try:
+            connection.request("POST", f"{self._parts.path.rstrip('/')}/embeddings", body, headers)
+            response = connection.getresponse()
+            data = response.read(RESPONSE_BYTES_MAX + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise _TryAgainError(self._unreachable(error), 0.0) from error
+        finally:
+            connection.close()
+        if response.status != http.client.OK:
+            raise self._refusal(response.status, response.getheader("Retry-After"), data)
+        if len(data) > RESPONSE_BYTES_MAX:
+            raise self._malformed(f"its answer is larger than {RESPONSE_BYTES_MAX >> 20} MiB")
+        return data
+
+    def _unreachable(self, error: Exception) -> ModelError:
+        return ModelError(
+            f"the embedding endpoint at {self._parts.netloc} does not answer: {error or type(error).__name__}",
+            hint="is the server running, and embedding_base_url right?",
+        )
+
+    def _refusal(self, status: int, retry_after: str | None, data: bytes) -> Exception:
+        message = f"the embedding endpoint at {self._parts.netloc} answers {status}: {_error_text(data)}"
+        hint = {
+            401: "check embedding_api_key",
+            403: "check embedding_api_key",
+            404: f"does it serve the model {self._model!r}, and does embedding_base_url end in /v1?",
+        }.get(status, "look at the server's log")
+        error = ModelError(message, hint=hint)
+        if status == 429 or status >= 500:
+            return _TryAgainError(error, _seconds(retry_after))
+        return error
+
+    def _malformed(self, what: str) -> ModelError:
+        return ModelError(
+            f"the embedding endpoint at {self._parts.netloc} does not speak the protocol: {what}",
+            hint="embedding_base_url should lead to an OpenAI-compatible server and end in /v1",
+        )
+
+    def _vectors(self, data: bytes, count: int) -> Matrix:
+        try:
+            entries: list[dict[str, Any]] = json.loads(data)["data"]
+            rows = {int(entry["index"]): entry["embedding"] for entry in entries}
+            vectors = np.array([rows[number] for number in range(count)], dtype=np.float32)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._malformed(f"its answer does not hold {count} vectors") from error
+        if len(entries) != count or vectors.ndim != 2 or not vectors.shape[1]:
+            raise self._malformed(f"its answer holds {len(entries)} vectors for {count} texts")
+        if self._dim and vectors.shape[1] != self._dim:
+            raise ModelError(
+                f"the model {self._model} gave vectors of {vectors.shape[1]} numbers, before {self._dim}",
+                hint="another model answers under the same name now; index into another collection",
+            )
+        if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
+            raise self._malformed("a vector is zero or not finite")
+        return unit_rows(vectors)
+
+
+class _TryAgainError(Exception):
+    """A failure that may pass; `after_s` is what the server asked for, 0 if nothing."""
+
+    def __init__(self, error: ModelError, after_s: float) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.after_s = after_s
+
+
+def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    start = chars = 0
+    for position, text in enumerate(texts):
+        if position - start == REQUEST_TEXTS_MAX or (
+            position > start and chars + len(text) > REQUEST_CHARS_MAX
+        ):
+            yield texts[start:position]
+            start, chars = position, 0
+        chars += len(text)
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _error_text(data: bytes) -> str:
+    """What the server says went wrong, at most 200 characters on one line."""
+    try:
+        found = json.loads(data)["error"]
+        text = str(found["message"] if isinstance(found, dict) else found)
+    except (ValueError, KeyError, TypeError):
+        text = data[:800].decode("utf-8", "replace")
+    return " ".join(text.split())[:200] or "nothing"
+
+
+def _seconds(header: str | None) -> float:
+    try:
+        return max(0.0, float(header or ""))
+    except ValueError:  # a date, or nothing
+        return 0.0

@@ -1,0 +1,165 @@
+"""The HTTP embedder against a real server on loopback that behaves and misbehaves."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ragstone.embedding import load_embedder, openai_http
+from ragstone.embedding.minilm.model import wordpiece
+from ragstone.embedding.openai_http import REQUEST_TEXTS_MAX, HttpEmbedder
+from ragstone.errors import InputError, ModelError
+
+Answer = tuple[int, dict[str, str], bytes]
+KEY = "sk-secret-of-the-test"
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Answers each request with `answer(request body)`; remembers bodies and keys."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.answer: Callable[[dict[str, Any]], Answer] = vectors_of
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.bodies.append(body)
+        self.server.keys.append(self.headers.get("Authorization"))
+        status, headers, data = self.server.answer(body) if self.path == "/v1/embeddings" else (404, {}, b"")
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        """Keep the test's output clean."""
+
+
+def vector_of(text: str) -> list[float]:
+    return [float(len(text)), 1.0, float(text.count("e"))]
+
+
+def vectors_of(body: dict[str, Any]) -> Answer:
+    data = [{"index": n, "embedding": vector_of(text)} for n, text in enumerate(body["input"])]
+    return 200, {}, json.dumps({"data": data[::-1]}).encode()  # in reverse: `index` says which is which
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    server = Endpoint()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_http, "BACKOFF_S", 0.01)
+
+
+def opened(endpoint: Endpoint, **options: Any) -> HttpEmbedder:
+    return HttpEmbedder("test-model", base_url=endpoint.url, tokenizer=wordpiece(), **options)
+
+
+def test_vectors_come_back_in_order_as_unit_rows_over_several_requests(endpoint: Endpoint) -> None:
+    embedder = opened(endpoint, api_key=KEY)
+    texts = [f"{'e' * (n % 7)} text {n}" for n in range(2 * REQUEST_TEXTS_MAX + 3)]
+    rows = embedder.embed_documents(texts)
+    wanted = np.array([vector_of(text) for text in texts])
+    np.testing.assert_allclose(rows, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-6)
+    assert [len(body["input"]) for body in endpoint.bodies[1:]] == [REQUEST_TEXTS_MAX, REQUEST_TEXTS_MAX, 3]
+    assert set(endpoint.keys) == {f"Bearer {KEY}"}
+    assert (embedder.dim, embedder.model_id) == (3, "openai:test-model:3")
+    assert KEY not in repr(embedder)
+
+
+def test_a_repeated_query_is_not_asked_again_and_cannot_be_changed(endpoint: Endpoint) -> None:
+    embedder = opened(endpoint)
+    first = embedder.embed_query("where?")
+    asked = len(endpoint.bodies)
+    assert embedder.embed_query("where?") is first
+    assert len(endpoint.bodies) == asked
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_passing_failure_is_tried_again(endpoint: Endpoint, status: int) -> None:
+    embedder = opened(endpoint)
+    failures = iter([(status, {"Retry-After": "0.01"}, b"busy"), (status, {}, b"busy")])
+    endpoint.answer = lambda body: next(failures, None) or vectors_of(body)
+    assert embedder.embed_documents(["a"]).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((401, {}, b'{"error": {"message": "no such key"}}'), "no such key"),
+        ((404, {}, b'{"error": "no such model"}'), "no such model"),
+        ((500, {}, b"broken"), "500"),
+        ((429, {"Retry-After": "3600"}, b"tomorrow"), "429"),
+        ((200, {}, b"<html>"), "protocol"),
+        ((200, {}, b'{"data": []}'), "1 vectors"),
+        ((200, {}, b'{"data": [{"index": 0, "embedding": [1, 2]}]}'), "2 numbers, before 3"),
+        ((200, {}, b'{"data": [{"index": 0, "embedding": [NaN, 1, 2]}]}'), "not finite"),
+        ((200, {}, b'{"data": [{"index": 0, "embedding": [0, 0, 0]}]}'), "zero"),
+    ],
+)
+def test_a_lasting_failure_is_a_clear_error_without_the_key(
+    endpoint: Endpoint, answer: Answer, words: str
+) -> None:
+    embedder = opened(endpoint, api_key=KEY)
+    endpoint.answer = lambda body: answer
+    with pytest.raises(ModelError) as caught:
+        embedder.embed_documents(["a"])
+    assert words in str(caught.value)
+    assert caught.value.hint
+    assert KEY not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_named(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_http, "RETRIES", 1)
+    with pytest.raises(ModelError, match=r"127\.0\.0\.1:9 does not answer"):
+        HttpEmbedder("m", base_url="http://127.0.0.1:9/v1", tokenizer=wordpiece(), timeout_s=1)
+
+
+def test_an_address_of_another_kind_is_refused(endpoint: Endpoint) -> None:
+    with pytest.raises(InputError, match="http"):
+        HttpEmbedder("m", base_url="file:///etc", tokenizer=wordpiece())
+
+
+def test_a_closed_embedder_says_so(endpoint: Endpoint) -> None:
+    embedder = opened(endpoint)
+    embedder.close()
+    with pytest.raises(ModelError, match="closed"):
+        embedder.embed_query("a")
+
+
+def test_the_name_openai_leads_here(endpoint: Endpoint, tmp_path: Path) -> None:
+    embedder = load_embedder("openai:small", cache_dir=tmp_path, base_url=endpoint.url, api_key=KEY)
+    assert embedder.model_id == "openai:small:3"
+    with pytest.raises(ModelError, match="embedding_base_url"):
+        load_embedder("openai:small", cache_dir=tmp_path)
