@@ -22,6 +22,8 @@ from ragstone.chunking.abbreviations import (
 _WIDE = "。！？｡।॥؟۔።។៕"  # stops of scripts that need no space after them
 _NARROW = ".!?…‽"  # a stop only before white space or the end
 _CLOSERS = r"\"'”’»«“‘)\]}*_」』）】》〉"
+# How a heading, table row, fence, or a rule such as a heading's underline begins a line.
+_STRUCTURE = r"[^\S\n]*+(?:#{1,6}[^\S\n]|\||```|~~~|(?:[=~^*+\"_-]{3,}+[^\S\n]*+)++(?=\n|\Z))"
 # Possessive repeats and the look-behind at the run's second character keep every text linear.
 _BREAK = re.compile(
     rf"[{_WIDE}{_NARROW}\n](?:"
@@ -32,11 +34,11 @@ _BREAK = re.compile(
     r"|(?P<line>(?<=\n)(?:"
     r"[^\S\n]*+(?=\n)"  # blank line
     r"|(?=[^\S\n]*+(?:[-*+•‣–]|\(?\d{1,3}[.)]|\(?[a-z][.)])[^\S\n])"  # a list item follows
-    r"|(?=[^\S\n]*+(?:#{1,6}[^\S\n]|\||```|~~~))"  # a heading, table row or fence follows
+    rf"|(?={_STRUCTURE})"  # a heading, table row, fence or rule follows
     r")))"
 )
 
-_STRUCTURE_LINE = re.compile(r"[^\S\n]*(?:#{1,6}[^\S\n]|\||```|~~~)")
+_STRUCTURE_LINE = re.compile(_STRUCTURE)
 _NEXT_WORD = re.compile(r"\s*([\"'“‘„«»(\[*_]*)([^\W_]+)?")
 _DOTTED = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{1,2}\Z")  # U.S, z.B, Ph.D without the last stop
 
