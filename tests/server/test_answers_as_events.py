@@ -91,6 +91,21 @@ def test_the_model_stops_also_before_its_first_word(data_dir: Path, embedder: Em
         assert wait_until(model.stopped.is_set, "the model stopped") < 1.0
 
 
+def test_no_moment_of_leaving_leaves_a_model_running(data_dir: Path, embedder: Embedder) -> None:
+    with Ragstone(data_dir, embedder=embedder) as engine, running(engine) as live:
+        for attempt in range(40):
+            model = DrippingModel(pause_s=0.001, repeat=ENDLESS)  # it is nearly always sending
+            engine._chat_model = model
+            with closing(live.connect()) as connection:
+                connection.request("POST", "/api/ask/stream", *_posted())
+                response = connection.getresponse()
+                while not response.readline().startswith(b"event: token"):
+                    pass
+                for _ in range(attempt):
+                    response.readline()
+            assert wait_until(model.stopped.is_set, f"the model of attempt {attempt} stopped") < 1.0
+
+
 def test_clients_that_leave_give_their_places_back(data_dir: Path, embedder: Embedder) -> None:
     model = DrippingModel(pause_s=0.02, repeat=ENDLESS)
     with Ragstone(data_dir, embedder=embedder, chat_model=model) as engine, running(engine) as live:

@@ -172,7 +172,10 @@ async def _send_event(send: Send, event: AnswerEvent) -> None:
 
 async def _send_frame(send: Send, name: str, data: wire.Json) -> None:
     message = {"type": "http.response.body", "body": frame(name, data), "more_body": True}
-    await asyncio.wait_for(send(message), SEND_TIMEOUT_S)
+    # Not `wait_for`: in Python 3.11 it loses a cancellation that comes as the call inside it ends, and then
+    # the stream of a client that has left would go on.
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await send(message)
 
 
 async def _until_disconnect(receive: Receive) -> None:
