@@ -37,11 +37,12 @@ def read(folder: Path, *, limit: int | None = None) -> DataSet:
     """A data set; `limit` documents at most."""
     path = folder / "corpus.jsonl"
     with path.open() if path.exists() else gzip.open(folder / "corpus.jsonl.gz", "rt") as lines:
-        documents = [json.loads(line) for line in itertools.islice(lines, limit)]
+        rows = (json.loads(line) for line in itertools.islice(lines, limit))
+        documents = [row for row in rows if row["text"].strip()]  # cranfield has two without text
     questions, gold, answers = [], {}, {}
     if (folder / "queries.jsonl").exists():
-        rows = map(json.loads, (folder / "queries.jsonl").read_text().splitlines())
-        questions = [(row["_id"], row["text"]) for row in rows]
+        asked = map(json.loads, (folder / "queries.jsonl").read_text().splitlines())
+        questions = [(row["_id"], row["text"]) for row in asked]
     if (folder / "answers.jsonl").exists():
         for row in map(json.loads, (folder / "answers.jsonl").read_text().splitlines()):
             gold[row["_id"]], answers[row["_id"]] = row["supporting"], row.get("answers", ())

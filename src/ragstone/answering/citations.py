@@ -10,9 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ragstone.answering.terms import analyse_question, numbers, stated_numbers
+from ragstone.answering.terms import analyse_question, numbers, stated_numbers, stems
 from ragstone.chunking.sentences import sentences
-from ragstone.store.analysis import analyse
 from ragstone.types import Citation, Embedder, Hit
 
 # A claim is supported by a passage with half its content words or this near in meaning. On 250 scifact claims: 74 % of
@@ -128,7 +127,7 @@ def _passages(claim: str, source: Hit) -> list[_Passage]:
     wanted = frozenset(analyse_question(claim).terms)
     if not wanted:
         return []
-    context = set(analyse(" ".join((source.title, *source.headings))))
+    context = set(stems(" ".join((source.title, *source.headings))))
     spans = sentences(source.text)
     stated = stated_numbers(claim)
     found = []
@@ -137,7 +136,7 @@ def _passages(claim: str, source: Hit) -> list[_Passage]:
             start, end = spans[i][0], spans[i + size - 1][1]
             quote = source.text[start:end]
             if stated <= numbers(quote) | numbers(source.title):
-                share = len(wanted & context.union(analyse(quote))) / len(wanted)
+                share = len(wanted & context.union(stems(quote))) / len(wanted)
                 found.append(_Passage(start, end, share, joined=size - 1))
     return found
 

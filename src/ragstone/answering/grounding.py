@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ragstone.answering.passages import Sentence
-from ragstone.answering.terms import Question
-from ragstone.store.analysis import analyse
+from ragstone.answering.terms import Question, stems
 from ragstone.types import Hit
 
 # Hits whose words count: an answer rarely stands further down, while generic words gather with depth.
@@ -60,7 +59,7 @@ def grounding_features(
     terms in the hit that holds most, `unknown_names` how far the share of its names found in any hit falls short
     of `NAMES_EXPECTED`.
     """
-    words = [set(analyse(" ".join((hit.title, *hit.headings, hit.text)))) for hit in hits[:HITS_READ]]
+    words = [set(stems(" ".join((hit.title, *hit.headings, hit.text)))) for hit in hits[:HITS_READ]]
     everything = set().union(*words)
     names = {term: weight for term, weight in question.terms.items() if term in question.names}
     total = sum(names.values())
