@@ -41,7 +41,12 @@ def main() -> None:
         except frames.FrameError:
             return
         sandbox.limit_cpu(request["cpu_s"])
-        frames.write_frame(replies, _reply(request["path"], limits))
+        try:
+            frames.write_frame(replies, _reply(request["path"], limits))
+        except MemoryError:  # while the reply was put into words: nothing of it has been sent
+            frames.write_frame(
+                replies, {"error": _out_of_memory(limits), "resident_bytes": limits.memory_bytes}
+            )
 
 
 def _reply(path: str, limits: Any) -> dict[str, Any]:
@@ -63,8 +68,7 @@ def _reply(path: str, limits: Any) -> dict[str, Any]:
             ]
         }
     except MemoryError:
-        memory_mb = limits.memory_bytes >> 20
-        answer = {"error": ["too_large", f"reading the file takes more than {memory_mb} MB of memory", ""]}
+        answer = {"error": _out_of_memory(limits)}
     except RecursionError:
         answer = {"error": ["malformed", "the file is nested too deeply", ""]}
     except OSError as error:
@@ -72,6 +76,10 @@ def _reply(path: str, limits: Any) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - the parser of a hostile file may raise anything; it is reported
         answer = {"error": ["malformed", f"{type(error).__name__}: {_brief(error)}", ""]}
     return {**answer, "resident_bytes": _resident_bytes()}
+
+
+def _out_of_memory(limits: Any) -> list[str]:
+    return ["too_large", f"reading the file takes more than {limits.memory_bytes >> 20} MB of memory", ""]
 
 
 def _file_bytes(path: str, max_bytes: int) -> bytes:

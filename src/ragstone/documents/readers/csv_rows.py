@@ -68,10 +68,11 @@ def _is_number(value: str) -> bool:
 def _delimiter(text: str) -> str:
     """The candidate that splits the first lines into the same, largest number of fields."""
     lines = [line for line in text[:65_536].split("\n")[:_SAMPLE_LINES] if line.strip()]
-    best, best_count = ",", 0
+    best, best_score = ",", 0
     for candidate in _DELIMITERS:
         counts = [line.count(candidate) for line in lines]
-        count = min(counts, default=0) or (max(counts, default=0) > 0)
-        if count > best_count:
-            best, best_count = candidate, count
+        # one that is in every line beats one that is in some, as commas are in prose
+        score = 2 * min(counts, default=0) or int(max(counts, default=0) > 0)
+        if score > best_score:
+            best, best_score = candidate, score
     return best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ragstone.documents.draft import Draft, Extraction
@@ -37,7 +38,7 @@ def read(source: Source) -> Draft:
     main = package.main_part("word/document.xml")
     related = dict(package.related(main).values())
     found = Extraction(text_chars=source.limits.text_chars)
-    reader = _Reader(found, _heading_levels(package, related), _bullets(package, related))
+    reader = _Reader(found, _styles(package, related), _bullets(package, related))
     for element in package.xml(main):
         reader.add(element)
     for kind in ("footnotes", "endnotes", "comments"):
@@ -48,31 +49,51 @@ def read(source: Source) -> Draft:
     return found.draft()
 
 
-def _heading_levels(package: Package, related: dict[str, str]) -> dict[str, int]:
-    """Style id → heading level; 0 is the title's style. A style without a level has that of the one it is based on."""
+@dataclass(slots=True)
+class _Style:
+    """A paragraph style: `level` of a heading (0 for the title, None for text), list id ('' for none), depth in it."""
+
+    level: int | None = None
+    list_id: str = ""
+    depth: int = 0
+    based_on: str = ""
+
+
+def _styles(package: Package, related: dict[str, str]) -> dict[str, _Style]:
+    """The styles by id; what a style does not say, the one that it is based on says."""
     if not package.has(related.get("styles", "")):
         return {}
-    levels: dict[str, int] = {}
-    based: dict[str, str] = {}
-    for style in package.xml(related["styles"]):
-        identity = attribute(style, "styleId")
-        for element in style.iter():
-            name, value = local(element), attribute(element, "val")
-            if name == "name" and value.lower() == "title":
-                levels[identity] = 0
-            elif name == "name" and value.lower().startswith("heading ") and value[8:].isdecimal():
-                levels[identity] = int(value[8:])
-            elif name == "outlineLvl" and value.isdecimal() and int(value) < 9:
-                levels.setdefault(identity, int(value) + 1)
-            elif name == "basedOn":
-                based[identity] = value
-    for identity in based:
-        ancestor, steps = identity, 0
-        while ancestor in based and ancestor not in levels and steps < 10:
-            ancestor, steps = based[ancestor], steps + 1
-        if ancestor in levels:
-            levels.setdefault(identity, levels[ancestor])
-    return levels
+    styles: dict[str, _Style] = {}
+    for element in package.xml(related["styles"]):
+        styles[attribute(element, "styleId")] = _style(element)
+    for style in styles.values():
+        ancestor, steps = styles.get(style.based_on), 0
+        while ancestor is not None and steps < 10:  # the chain may be a circle
+            if style.level is None:
+                style.level = ancestor.level
+            if not style.list_id:
+                style.list_id, style.depth = ancestor.list_id, ancestor.depth
+            ancestor, steps = styles.get(ancestor.based_on), steps + 1
+    return styles
+
+
+def _style(root: Any) -> _Style:
+    style = _Style()
+    for element in root.iter():
+        name, value = local(element), attribute(element, "val")
+        if name == "name" and value.lower() == "title":
+            style.level = 0
+        elif name == "name" and value.lower().startswith("heading ") and value[8:].isdecimal():
+            style.level = int(value[8:])
+        elif name == "outlineLvl" and value.isdecimal() and int(value) < 9 and style.level is None:
+            style.level = int(value) + 1
+        elif name == "numId" and value != "0":
+            style.list_id = value
+        elif name == "ilvl" and value.isdecimal():
+            style.depth = min(int(value), 8)
+        elif name == "basedOn":
+            style.based_on = value
+    return style
 
 
 def _bullets(package: Package, related: dict[str, str]) -> dict[tuple[str, int], str]:
@@ -99,12 +120,12 @@ def _bullets(package: Package, related: dict[str, str]) -> dict[tuple[str, int],
 
 class _Reader:
     def __init__(
-        self, found: Extraction, levels: dict[str, int], formats: dict[tuple[str, int], str]
+        self, found: Extraction, styles: dict[str, _Style], formats: dict[tuple[str, int], str]
     ) -> None:
         self.title = ""
         self.first_heading = ""
         self._found = found
-        self._levels = levels
+        self._styles = styles
         self._formats = formats
         self._counters: dict[tuple[str, int], int] = {}
 
@@ -136,8 +157,11 @@ class _Reader:
                 self.add(element)
 
     def _say(self, paragraph: Any, text: str) -> None:
-        style, numbering, outline = _properties(paragraph)
-        level = outline if outline is not None else self._levels.get(style)
+        name, numbering, outline = _properties(paragraph)
+        style = self._styles.get(name, _Style())
+        level = outline if outline is not None else style.level
+        if numbering is None and style.list_id:
+            numbering = style.list_id, style.depth
         if level == 0:
             self.title = self.title or text
             self._found.heading(text, 1)
@@ -147,7 +171,7 @@ class _Reader:
         elif numbering is not None:
             identity, depth = numbering
             self._found.item(text, marker=self._marker(identity, depth), depth=depth)
-        elif "code" in style.lower() or "preformatted" in style.lower():
+        elif "code" in name.lower() or "preformatted" in name.lower():
             self._found.code(text)
         else:
             self._found.paragraph(text)

@@ -231,10 +231,10 @@ def _goes_on(block: list[_Line], line: _Line, layout: _Layout) -> bool:
     last = block[-1]
     if line.page != last.page:
         return False
-    if _is_beside(last, line):
-        return True
     if line.size != last.size and not {line.size, last.size}.isdisjoint(layout.heading_sizes):
         return False
+    if _is_beside(last, line):
+        return True
     size = max(line.size, last.size)
     pitch = last.last_base - line.base
     if size <= 0:
