@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ragstone.cli import asking, care, configuration, documents, indexing, searching, serving
-from ragstone.cli.failures import guarded
+from ragstone.cli import asking, care, configuration, documents, evaluating, indexing, searching, serving
+from ragstone.cli.failures import PIPE_CLOSED, guarded
 from ragstone.cli.invocation import Invocation
 from ragstone.cli.terminal import prepare_streams
 from ragstone.version import __version__
@@ -59,9 +59,10 @@ _add(serving.serve, "serve", "ragstone serve ~/papers --open")
 _add(documents.list_documents, "list", "ragstone list --filter type:markdown")
 _add(documents.delete, "delete", "ragstone delete notes/old-plan.md")
 _add(care.verify, "verify", "ragstone verify --json")
-_add(documents.stats, "stats", "ragstone --collection papers stats")
+_add(documents.stats, "stats", "ragstone stats --collection papers")
 _add(care.doctor, "doctor", "ragstone doctor --repair")
 app.add_typer(configuration.app)
+_add(evaluating.evaluate, "eval", "ragstone eval ~/beir/scifact --modes hybrid,keyword")
 
 
 def globals_first(arguments: Sequence[str]) -> list[str]:
@@ -91,7 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
 
     def run() -> int:
-        status = app(given, prog_name="ragstone", standalone_mode=False)
+        try:
+            status = app(given, prog_name="ragstone", standalone_mode=False)
+        except SystemExit:  # typer's way to end when the reader of a pipe went away, and only then
+            return PIPE_CLOSED
         sys.stdout.flush()
         return int(status or 0)
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragstone.cli import invocation, terminal
-from ragstone.cli.failures import FAILED
-from ragstone.cli.invocation import JsonFlag
+from ragstone.cli.failures import FAILED, unexpected
+from ragstone.cli.invocation import Invocation, JsonFlag
 from ragstone.errors import NotFoundError, RagstoneError
 from ragstone.version import __version__
 
@@ -82,7 +82,8 @@ def doctor(
     service 14, store 15.
     """
     current = invocation.of(context)
-    findings = [_checked("versions", 10, _versions)]
+    installed = _checked("versions", 10, _versions)
+    findings = [installed]
     settings: Settings | None = None
 
     def load() -> str:
@@ -96,9 +97,10 @@ def doctor(
         data_dir = settings.data_dir
         findings.append(_checked("folder", 11, lambda: _folder(data_dir)))
         findings.append(_checked("disk", 12, lambda: _disk(data_dir)))
+    if settings is not None and installed.ok:
+        findings.append(_checked("model", 13, lambda: _model(current)))
+        findings.append(_checked("service", 14, _service))
         with current.engine() as engine:
-            findings.append(_checked("model", 13, lambda: _model(engine)))
-            findings.append(_checked("service", 14, _service))
             findings.append(_checked("store", 15, lambda: _store(engine, repair=repair)))
     if json_output:
         from ragstone.wire import plain_json
@@ -110,11 +112,14 @@ def doctor(
 
 
 def _checked(check: str, status: int, run: Callable[[], str]) -> Finding:
-    """The finding of one check: an error of ours is what it reports; anything else is a fault of ours."""
+    """The finding of one check; whatever goes wrong in it, the next checks run."""
     try:
         return Finding(check, ok=True, message=run(), hint="", status=status)
     except RagstoneError as error:
         return Finding(check, ok=False, message=error.message, hint=error.hint, status=status)
+    except Exception as error:  # noqa: BLE001 - a broken installation fails in ways of its own; it is reported
+        found = unexpected(error)
+        return Finding(check, ok=False, message=found.message, hint=found.hint, status=status)
 
 
 def _show_findings(findings: list[Finding]) -> None:
@@ -132,6 +137,8 @@ def _show_findings(findings: list[Finding]) -> None:
 
 def _versions() -> str:
     import apsw
+
+    import ragstone.engine  # noqa: F401 - a package that is there but does not load shows here
 
     versions = [f"ragstone {__version__}", f"Python {platform.python_version()}"]
     for package in ("faiss-cpu", "onnxruntime", "tantivy", "tokenizers"):
@@ -173,9 +180,11 @@ def _disk(data_dir: Path) -> str:
     return f"{terminal.size(free)} free"
 
 
-def _model(engine: Ragstone) -> str:
+def _model(current: Invocation) -> str:
     started_s = time.perf_counter()
-    engine.warm_up()
+    # On a collection that does not exist, warming up loads the model and neither checks nor mends a store.
+    with current.engine(collection="no-collection.doctor") as engine:
+        engine.warm_up()
     return f"loaded and embedding in {time.perf_counter() - started_s:.1f} s"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import typer
 
+from ragstone.cli.invocation import LogFile
 from ragstone.errors import CancelledError, InputError, RagstoneError, SettingsError
 
 FAILED = 1
@@ -50,7 +51,7 @@ def guarded(run: Callable[[], int], *, json_output: bool) -> int:
         if isinstance(error, _UsageError):
             report(_usage(error), json_output=json_output)
             return WRONG_USAGE
-        report(_unexpected(error), json_output=json_output)
+        report(unexpected(error), json_output=json_output)
         return FAILED
 
 
@@ -77,10 +78,9 @@ def _usage(error: Exception) -> RagstoneError:
     return RagstoneError(" ".join(message.split()), hint=f"{command} --help", code="usage")
 
 
-def _unexpected(error: Exception) -> RagstoneError:
+def unexpected(error: Exception) -> RagstoneError:
     """A fault of ours: the traceback goes to the log, or where there is none to standard error."""
-    logging.getLogger("ragstone").critical("unexpected error", exc_info=error)
-    written = _log_file()
+    written = _logged(error)
     if written is None:
         traceback.print_exception(error)
     where = f"the traceback is in {written}" if written else "the traceback is above"
@@ -91,9 +91,10 @@ def _unexpected(error: Exception) -> RagstoneError:
     )
 
 
-def _log_file() -> Path | None:
+def _logged(error: Exception) -> Path | None:
+    """The log that now holds the traceback; None when no log is open or it cannot be written."""
     for handler in logging.getLogger().handlers:
-        path = getattr(handler, "written", None)
-        if isinstance(path, Path):
-            return path
+        if isinstance(handler, LogFile):
+            logging.getLogger("ragstone").critical("unexpected error", exc_info=error)
+            return handler.written
     return None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 STAGES = {"scan": "looking", "read": "reading", "embed": "embedding", "seal": "sealing"}
 QUIET_S = 10.0  # in a pipe, a stage that acknowledges nothing says how far it is this often
 SPEED_WINDOW_S = 30.0  # rate and time left follow the last half minute
-
-
-class Watcher(Protocol):
-    """Shows an indexing run while it goes on."""
-
-    def __call__(self, moment: IndexProgress) -> None:
-        """Take note of one moment."""
 
 
 def index(
@@ -105,13 +98,12 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _watcher(*, json_output: bool) -> Iterator[Watcher]:
+def _watcher(*, json_output: bool) -> Iterator[Callable[[IndexProgress], None]]:
     if not json_output and not terminal.out_is_terminal():
         yield Lines()
     elif terminal.err().is_terminal:
-        bar = _bar()
-        with bar:
-            yield Bar(bar)
+        with bar() as show:
+            yield lambda moment: show(STAGES[moment.stage], moment.done, moment.total)
     else:
         yield lambda moment: None
 
@@ -141,17 +133,24 @@ class Bar:
         self._task: TaskID | None = None
         self._stage = ""
 
-    def __call__(self, moment: IndexProgress) -> None:
-        if moment.stage != self._stage:
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` in `stage`, `total` 0 while unknown; a new stage takes the bar over."""
+        if stage != self._stage or self._task is None:
             if self._task is not None:
                 self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(STAGES[moment.stage], total=None)
-            self._stage = moment.stage
-        if self._task is not None:
-            self._progress.update(self._task, completed=moment.done, total=moment.total or None)
+            self._task = self._progress.add_task(stage, total=None)
+            self._stage = stage
+        self._progress.update(self._task, completed=done, total=total or None)
 
 
-def _bar() -> Progress:
+@contextmanager
+def bar() -> Iterator[Bar]:
+    """A bar on standard error that is gone when the work is done."""
+    with _progress() as progress:
+        yield Bar(progress)
+
+
+def _progress() -> Progress:
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.text import Text
 

@@ -46,10 +46,10 @@ class Invocation:
     @contextmanager
     def engine(self, **overrides: object) -> Iterator[Ragstone]:
         """An open engine, logging to its data directory, closed at the end."""
-        from ragstone.engine import Ragstone
-
         settings = self.settings(**overrides)
         log_to(settings)
+        from ragstone.engine import Ragstone
+
         with Ragstone(settings=settings) as engine:
             yield engine
 
@@ -72,7 +72,7 @@ def log_path(data_dir: Path) -> Path:
     return data_dir / "logs" / "ragstone.log"
 
 
-class _LogFile(logging.Handler):
+class LogFile(logging.Handler):
     """Appends to the log; makes file and folder with the first line, so that reading leaves no trace."""
 
     def __init__(self, path: Path) -> None:
@@ -114,7 +114,9 @@ def log_to(settings: Settings) -> None:
     """Write log lines of `log_level` and above to `<data_dir>/logs/ragstone.log`, and nowhere else."""
     root = logging.getLogger()
     for handler in list(root.handlers):
-        root.removeHandler(handler)
-    root.addHandler(_LogFile(log_path(settings.data_dir)))
+        if isinstance(handler, LogFile):
+            root.removeHandler(handler)
+            handler.close()
+    root.addHandler(LogFile(log_path(settings.data_dir)))
     root.setLevel(logging.WARNING)  # other libraries' chatter stays out
     logging.getLogger("ragstone").setLevel(settings.log_level.upper())
