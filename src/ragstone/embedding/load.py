@@ -28,6 +28,7 @@ def load_embedder(
     """The embedder called `name`.
 
     `minilm` is the built-in model, `openai:<model>` one behind `base_url`.
+    Else it is a folder with an ONNX encoder, or `owner/model` on the hub, the only case that uses the network.
     `cache_dir` keeps what is made once; `threads` is for documents (None: one
     per physical core); `background` lowers their priority. Raises `ModelError`.
     """
@@ -46,4 +47,14 @@ def load_embedder(
             )
         model = name.removeprefix(HTTP_PREFIX)
         return HttpEmbedder(model, base_url=base_url, tokenizer=wordpiece(), api_key=api_key)
-    raise ModelError(f"no embedding model is called {name}", hint=f"use {DEFAULT_MODEL}")
+    from ragstone.embedding.onnx_folder import download, load_folder
+
+    folder = Path(name).expanduser()
+    if not folder.is_dir() and _is_hub_name(name):
+        folder = download(name, cache_dir)
+    return load_folder(folder, threads=threads, background=background, device=device)
+
+
+def _is_hub_name(name: str) -> bool:
+    """`owner/model`, as opposed to a path: those begin with `/`, `.` or `~`, or have other than one slash."""
+    return name.count("/") == 1 and name[0] not in "/.~" and not name.endswith("/")

@@ -1,0 +1,175 @@
+"""Any ONNX sentence encoder in a local folder, or from the model hub where the user names one.
+
+The layout is that of sentence-transformers: `tokenizer.json`, the graph as `onnx/model.onnx` or `model.onnx`, and
+what the files beside it say about pooling, length and prefixes. Nothing in the folder is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ragstone.embedding.batches import Pooling
+from ragstone.embedding.encoder import EncoderForm, SentenceEncoder
+from ragstone.embedding.sessions import Device, on_gpu, open_session
+from ragstone.errors import ModelError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
+
+# In this order: the plain float graph first; quantized ones are taken when there is no other.
+GRAPHS = (
+    "onnx/model.onnx",
+    "model.onnx",
+    "onnx/model_quantized.onnx",
+    "model_quantized.onnx",
+    "onnx/model_int8.onnx",
+)
+DEFAULT_MAX_TOKENS = 512  # what BERT's position table holds; every sentence encoder has at least this
+# What the authors of models say to put before texts, where the folder itself does not say it.
+E5_PREFIXES = ("query: ", "passage: ")
+BGE_QUERY = "Represent this sentence for searching relevant passages: "
+_POOLING: dict[str, Pooling] = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_lasttoken": "last",
+}
+_TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
+_POOLED_OUTPUTS = ("sentence_embedding", "sentence_embeddings")
+
+
+def load_folder(
+    folder: Path, *, threads: int | None = None, background: bool = False, device: Device = "cpu"
+) -> SentenceEncoder:
+    """The encoder in `folder`. Raises `ModelError` that names the file at fault and what should be there."""
+    if not folder.is_dir():
+        raise ModelError(
+            f"there is no folder {folder}", hint="name a folder with tokenizer.json and model.onnx, or minilm"
+        )
+    graph = next((folder / name for name in GRAPHS if (folder / name).is_file()), None)
+    if graph is None:
+        raise ModelError(
+            f"{folder} holds no ONNX graph",
+            hint=f"looked for {', '.join(GRAPHS)}; export one with: optimum-cli export onnx",
+        )
+    tokenizer = _tokenizer(folder / "tokenizer.json")
+    session = open_session(graph, device=device)
+    config = _json(folder / "config.json")
+    query_prefix, document_prefix = _prefixes(folder, config)
+    form = EncoderForm(
+        model_id=f"{folder.name}/{_sha256(graph)[:12]}",
+        max_tokens=_max_tokens(folder, config),
+        output=_output(session, graph),
+        pooling=_pooling(folder),
+        pad_id=int(config.get("pad_token_id") or 0),
+        query_prefix=query_prefix,
+        document_prefix=document_prefix,
+        batch_texts=64 if on_gpu(device) else 1,
+    )
+    return SentenceEncoder(session, tokenizer, form, threads=threads, background=background)
+
+
+def download(name: str, cache_dir: Path) -> Path:
+    """The folder of a hub model, fetched if it is not there. Raises `ModelError`."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ModelError(
+            f"{name} is neither a folder nor built in; fetching it from the hub needs huggingface_hub",
+            hint="pip install huggingface_hub, or give a local folder",
+        ) from error
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                cache_dir=str(cache_dir / "hub"),
+                allow_patterns=["*.json", "*.txt", *GRAPHS, "*.onnx_data"],
+            )
+        )
+    except (OSError, ValueError) as error:  # the hub's own errors derive from these
+        raise ModelError(
+            f"the hub model {name} cannot be fetched: {error}",
+            hint="check the name and the network, or give a local folder",
+        ) from error
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    if not path.is_file():
+        raise ModelError(f"{path} is missing", hint="copy it from the model's repository")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the binding raises plain Exception
+        raise ModelError(f"{path} does not load: {error}", hint="get the file again") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}", hint="get the file again") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
+    stated = _json(folder / "sentence_bert_config.json").get("max_seq_length")
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and config.get("model_type") in {"roberta", "xlm-roberta", "mpnet"}:
+        positions -= 2  # these models count positions from the padding id + 1
+    limits = [limit for limit in (stated, positions) if isinstance(limit, int) and limit > 0]
+    return min(limits) if limits else DEFAULT_MAX_TOKENS
+
+
+def _pooling(folder: Path) -> Pooling:
+    config = _json(folder / "1_Pooling" / "config.json")
+    asked = [mode for mode, wanted in config.items() if mode.startswith("pooling_mode_") and wanted is True]
+    known = [_POOLING[mode] for mode in asked if mode in _POOLING]
+    if asked and len(asked) != len(known):
+        raise ModelError(
+            f"{folder} asks for pooling by {', '.join(asked)}", hint="mean, CLS and last token are supported"
+        )
+    if len(known) > 1:
+        raise ModelError(f"{folder} asks for {len(known)} ways of pooling", hint="use one")
+    return known[0] if known else "mean"
+
+
+def _prefixes(folder: Path, config: dict[str, Any]) -> tuple[str, str]:
+    """(query prefix, document prefix): the folder's own prompts, else what the model family is known to want."""
+    prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    query = next((str(prompts[name]) for name in ("query", "search_query") if prompts.get(name)), "")
+    document = next(
+        (str(prompts[n]) for n in ("document", "passage", "corpus", "search_document") if prompts.get(n)), ""
+    )
+    if query or document:
+        return query, document
+    names = f"{folder.name} {config.get('_name_or_path', '')}".lower().replace("_", "-")
+    if "e5-" in names:
+        return E5_PREFIXES
+    if "bge-" in names and "-en" in names:
+        return BGE_QUERY, ""
+    return "", ""
+
+
+def _output(session: InferenceSession, graph: Path) -> str:
+    names = [output.name for output in session.get_outputs()]
+    for wanted in (*_POOLED_OUTPUTS, *_TOKEN_OUTPUTS):
+        if wanted in names:
+            return wanted
+    if len(names) == 1:
+        return str(names[0])
+    raise ModelError(
+        f"{graph} gives {', '.join(names)}",
+        hint=f"one of {', '.join((*_POOLED_OUTPUTS, *_TOKEN_OUTPUTS))} is needed",
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
