@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
 from ragstone.types import Matrix, Vector
 
 _WORD = re.compile(r"\w+")
+
+
+@cache
+def _direction(word: str, dim: int) -> Vector:
+    seed = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+    return np.random.default_rng(seed).standard_normal(dim).astype(np.float32)
 
 
 class HashingEmbedder:
@@ -53,8 +60,7 @@ class HashingEmbedder:
         """(dim,) float32 unit vector."""
         total = np.zeros(self._dim, np.float32)
         for word in _WORD.findall(text.lower()) or [""]:
-            seed = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-            total += np.random.default_rng(seed).standard_normal(self._dim).astype(np.float32)
+            total += _direction(word, self._dim)
         unit: Vector = (total / np.linalg.norm(total)).astype(np.float32)
         return unit
 

@@ -139,7 +139,7 @@ class Store(RuleBasedStateMachine):
             return
         query = "amber fjord iris"
         dense = self.engine.search(query, mode="dense", top_k=1000).hits
-        everything = {uri: text for uri, text in self.model.items()}
+        everything = dict(self.model)
         assert {hit.uri for hit in dense} == set(everything)
         wanted = self.embedder.embed_query(query)
         for hit in dense:

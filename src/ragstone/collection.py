@@ -212,7 +212,7 @@ class Collection:
             # The writer at work brings it up to date; what it already has is searchable meanwhile.
             if self._keyword is None:
                 degraded.append(Degraded("keyword", "the keyword index is being rebuilt"))
-        except DiskFullError as error:  # searching goes on with what there is
+        except StoreError as error:  # a full disk, say: searching goes on with what there is
             degraded.append(Degraded("keyword", f"the keyword index is behind: {error.message}"))
         return self._keyword
 

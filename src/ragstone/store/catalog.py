@@ -30,6 +30,7 @@ GIVE_BACK_PAGES = 16_384
 WAL_BYTES_KEPT = 16 << 20  # what a large commit leaves of the WAL: room for the next ones, not its peak
 BUSY_TIMEOUT_MS = 5_000  # a checkpoint or another reader's recovery, never a writer: they hold the lock file
 MAX_IDLE_READERS = 8
+FREE_FILES_TO_WRITE = 32  # a commit that also seals and merges makes up to 24
 FREE_BYTES_TO_WRITE = 8 << 20  # a WAL of 1,000 pages, a batch of text and room to say what went wrong
 
 
@@ -194,7 +195,8 @@ def _connect(path: Path) -> apsw.Connection:
     db.create_scalar_function(
         "casefold", _casefold, 1, deterministic=True
     )  # SQLite's lower() knows only ASCII
-    db.pragma("auto_vacuum", "incremental")  # takes effect on a new file only; see `give_back_pages`
+    if db.pragma("page_count") == 0:  # on a file with pages it would be a write, and change nothing
+        db.pragma("auto_vacuum", "incremental")
     db.pragma("journal_mode", "wal")
     db.pragma("journal_size_limit", WAL_BYTES_KEPT)
     db.pragma("synchronous", "full")
@@ -210,6 +212,11 @@ def require_space(folder: Path) -> None:
     """
     free = os.statvfs(folder)
     available = free.f_bavail * free.f_frsize
+    if free.f_files and free.f_favail < FREE_FILES_TO_WRITE:  # f_files 0: a file system without such a limit
+        raise DiskFullError(
+            f"{free.f_favail} more files fit at {folder}, writing needs {FREE_FILES_TO_WRITE}",
+            hint="remove some files and run the same command again; nothing acknowledged was lost",
+        )
     if available < FREE_BYTES_TO_WRITE:
         raise DiskFullError(
             f"{available >> 10} KiB are free at {folder}, writing needs {FREE_BYTES_TO_WRITE >> 10} KiB",
