@@ -547,6 +547,7 @@ class Ragstone:
                     settings.model,
                     cache_dir=settings.data_dir / "models",
                     threads=settings.model_threads,
+                    background=True,  # documents yield to queries: searching stays fast while indexing (T10)
                     device=settings.device,
                     base_url=settings.embedding_base_url,
                     api_key=key.get_secret_value() if key else None,
