@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import FERRY, LIGHTHOUSE, WordEmbedder, hit
 
-from ragstone.answering.extractive import SENTENCES_MAX, WORDS_MAX, extract
+from ragstone.answering.extractive import SENTENCES_MAX, WORDS_MAX, extract, is_statement
 from ragstone.answering.passages import score_sentences
 from ragstone.answering.terms import AnswerKind, analyse_question, holds_kind
 from ragstone.types import Citation, Hit
@@ -39,10 +40,10 @@ def test_a_sentence_said_twice_is_quoted_once() -> None:
     assert len(citations) == 1
 
 
-def test_a_sentence_longer_than_an_answer_is_cut_after_its_sixtieth_word() -> None:
+def test_a_sentence_longer_than_an_answer_is_cut_to_fit() -> None:
     long = "The bees " + "fly and " * 100 + "rest."
     text, (citation,) = answer("Do the bees fly?", [hit(long)])
-    assert len(citation.quote.split()) == WORDS_MAX
+    assert len(text.split()) == WORDS_MAX  # the citation's number counted
     assert long.startswith(citation.quote)
     assert text.endswith("[1]")
 
@@ -75,3 +76,23 @@ def test_every_quote_is_verbatim_and_the_answer_is_short(texts: list[str], start
         assert source.text[citation.start - source.start : citation.end - source.start] == citation.quote
         assert citation.quote.strip() == citation.quote != ""
         assert f"[{citation.n}]" in text
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "# Tides and boats",
+        "How high is the tide?",
+        "From: Ruth <ruth@example.org>\nTo: all",
+        "---\ntitle: Tides\n---",
+    ],
+)
+def test_headings_questions_and_headers_are_not_statements(quote: str) -> None:
+    assert not is_statement(quote)
+
+
+@pytest.mark.parametrize(
+    "quote", ["The tide is 3 m.", "- 12 boats", "item: Fuel; pounds: 12", "# Tides\n\nHigh at six."]
+)
+def test_sentences_rows_and_items_are_statements(quote: str) -> None:
+    assert is_statement(quote)
