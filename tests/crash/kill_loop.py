@@ -43,15 +43,15 @@ class Promises:
         if kind == "fact":
             self.counts[words[0]] += 1
             return
-        if kind not in {"intent", "ack"}:
+        if kind not in {"intent", "ack", "state"}:
             return
         number, version = int(words[0]), None if words[1] == "-" else int(words[1])
         if version is not None:
             self.last[number] = max(version, self.last.get(number, 0))
         self.last.setdefault(number, 0)
-        if kind == "ack":
+        if kind != "intent":
             self.allowed[number] = [version]
-            self.counts["acknowledged"] += 1
+            self.counts["acknowledged"] += kind == "ack"
         else:
             self.allowed.setdefault(number, [None]).append(version)
 

@@ -232,7 +232,7 @@ def main() -> None:
             writer.check_complete()
             writer.verify()
         for number, version in writer.versions.items():
-            writer.acknowledge(number, version)
+            say("state", number, "-" if version is None else version)
         say("ready")
         for operation in writer.work():
             say("fact", operation)
