@@ -2,7 +2,8 @@
 
 Run by `tests.crash.kill_loop` as `writer.py STORE FOLDER EXPECTED SEED`, with `tests/` on the import path. Speaks in
 lines: `intent NUMBER VERSION` before a change may become durable, `ack NUMBER VERSION` after the call that made
-it returned (for files: after its `indexed` progress event), `fact …` for counts, `ready` once all checks passed.
+it returned (for files: after its `indexed` progress event), `state NUMBER VERSION` for what a check found, `fact …`
+for counts, `ready` once all checks passed.
 A version is a number, or `-` for a deleted document.
 """
 
