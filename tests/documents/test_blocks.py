@@ -111,7 +111,7 @@ PIECES += [
 PIECES += [
     "\\begin{verbatim}",
     "\\end{verbatim}",
-    "\x00",
+    "\x01",
     "\x0b",
     "\x1c",
     "\u2028",

@@ -177,12 +177,17 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
     return data[:at] + data[end:] if kind == 2 else data[:end] + data[at:]
 
 
-def test_damaged_files_of_every_format_end_in_text_or_a_code(tmp_path: Path, pool: ReaderPool) -> None:
-    """300 tries (C1, each change); the seed makes a failure repeatable."""
+@pytest.mark.parametrize(
+    "tries", [300, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])]
+)
+def test_damaged_files_of_every_format_end_in_text_or_a_code(
+    tries: int, tmp_path: Path, pool: ReaderPool
+) -> None:
+    """C1: 300 tries at each change, 10,000 in the long run; the seed makes a failure repeatable."""
     samples = files.one_of_each()
     chance = random.Random(20_261_121)
     paths = []
-    for index in range(300):
+    for index in range(tries):
         name, data = chance.choice(list(samples.items()))
         paths.append(tmp_path / f"{index}{Path(name).suffix}")
         paths[-1].write_bytes(damaged(data, chance))

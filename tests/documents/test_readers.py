@@ -280,10 +280,22 @@ def test_json_records_one_by_one(read: Read) -> None:
     assert said(document, BlockKind.TABLE_ROW) == ["name: Jürgen; port.city: Kiel", "name: Ida; tags: a, b"]
 
 
+def test_json_records_inside_a_document(read: Read) -> None:
+    staff = '{"title": "Staff", "year": 2026, "people": [{"name": "Ida", "ports": [{"at": "Kiel"}]}, {"name": "Ben"}]}'
+    document = read("a.json", staff)
+    assert document.title == "Staff"
+    assert document.text.split("\n") == [
+        "title: Staff; year: 2026",
+        "people: name: Ida",
+        "people.ports: at: Kiel",
+        "people: name: Ben",
+    ]
+
+
 def test_json_lines(read: Read) -> None:
     assert said(read("a.jsonl", '{"n": 1}\n\n{"n": null, "ok": true}\n'), BlockKind.TABLE_ROW) == [
         "n: 1",
-        "n: ; ok: true",
+        "ok: true",
     ]
 
 

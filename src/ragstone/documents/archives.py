@@ -94,7 +94,7 @@ class Archive:
         check_archive(data, limits)
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
-        except (zipfile.BadZipFile, ValueError, struct.error) as error:
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
             raise DocumentError(f"the archive is damaged: {error}") from error
         self.names = frozenset(self._zip.namelist())
         self._left_bytes = limits.archive_bytes  # the directory may name one place many times
@@ -109,12 +109,5 @@ class Archive:
             return self._zip.read(info)
         except KeyError as error:
             raise DocumentError(f"the archive has no member {name!r}") from error
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            NotImplementedError,
-            RuntimeError,
-            OSError,
-        ) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OSError) as error:
             raise DocumentError(f"member {name!r} of the archive is damaged: {error}") from error

@@ -34,6 +34,8 @@ def main() -> None:
         memory_bytes=limits.memory_bytes, open_files=limits.open_files, parent=start["parent"]
     )
     frames.write_frame(replies, {"ready": measures})
+    message = f"reading the file takes more than {limits.memory_bytes >> 20} MB of memory"
+    out_of_memory = {"error": ["too_large", message, ""], "resident_bytes": limits.memory_bytes}
     while True:
         try:
             # 64 KiB: a path has at most 4,096 bytes
@@ -41,12 +43,20 @@ def main() -> None:
         except frames.FrameError:
             return
         sandbox.limit_cpu(request["cpu_s"])
-        try:
-            frames.write_frame(replies, _reply(request["path"], limits))
-        except MemoryError:  # while the reply was put into words: nothing of it has been sent
-            frames.write_frame(
-                replies, {"error": _out_of_memory(limits), "resident_bytes": limits.memory_bytes}
-            )
+        if not _answer(replies, request["path"], limits):
+            # Said here, where the exception is gone with all that its frames held: before, no memory was left.
+            frames.write_frame(replies, out_of_memory)
+
+
+def _answer(replies: int, path: str, limits: Any) -> bool:
+    """Read a file and send the result; False if the memory did not suffice, and then nothing has been sent."""
+    from ragstone.documents import frames
+
+    try:
+        frames.write_frame(replies, _reply(path, limits))
+    except MemoryError:
+        return False
+    return True
 
 
 def _reply(path: str, limits: Any) -> dict[str, Any]:
@@ -68,7 +78,7 @@ def _reply(path: str, limits: Any) -> dict[str, Any]:
             ]
         }
     except MemoryError:
-        answer = {"error": _out_of_memory(limits)}
+        raise
     except RecursionError:
         answer = {"error": ["malformed", "the file is nested too deeply", ""]}
     except OSError as error:
@@ -76,10 +86,6 @@ def _reply(path: str, limits: Any) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - the parser of a hostile file may raise anything; it is reported
         answer = {"error": ["malformed", f"{type(error).__name__}: {_brief(error)}", ""]}
     return {**answer, "resident_bytes": _resident_bytes()}
-
-
-def _out_of_memory(limits: Any) -> list[str]:
-    return ["too_large", f"reading the file takes more than {limits.memory_bytes >> 20} MB of memory", ""]
 
 
 def _file_bytes(path: str, max_bytes: int) -> bytes:

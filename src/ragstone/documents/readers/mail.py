@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email import policy
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesParser
@@ -58,7 +59,7 @@ def _header(message: Message[Any, Any], name: str) -> str:
     raw = str(message.get(name, ""))[:_HEADER_CHARS]
     try:
         words = str(make_header(decode_header(raw)))
-    except (ValueError, LookupError):  # such as an unknown charset
+    except (ValueError, LookupError, MessageError):  # such as an unknown charset
         words = raw
     return " ".join(words.split())
 

@@ -45,6 +45,7 @@ class _Scan:
         self._offsets = [0]
         for line in self._lines:
             self._offsets.append(self._offsets[-1] + len(line) + 1)
+        self._in_body = False
         self._styles: list[str] = []  # adornments in order of first use: their index is the level
 
     def run(self) -> None:
@@ -173,12 +174,17 @@ class _Scan:
             if self._title_end(at):
                 break
             at += 1
-        if first < 40:  # a field list (":Author: …") stands at the head
+        if self._lines[first].startswith(":"):
             self._fields(first, at)
+        elif not self._lines[first].startswith(".."):  # targets and comments stand before titles, too
+            self._in_body = True
         self._mark_paragraph(first, at)
         return self._literal(at, _indent(self._lines[first]))
 
     def _fields(self, first: int, end: int) -> None:
+        """A field list (":Author: …") describes the document if nothing but its title stands before it."""
+        if self._in_body or len(self._styles) > 1:
+            return
         found = {
             match.group(1): match.group(2) for line in self._lines[first:end] if (match := _FIELD.match(line))
         }
