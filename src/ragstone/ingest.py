@@ -131,10 +131,16 @@ def index_files(
         _remove(collection, plan.vanished, tally)
         collection.sync_keyword()  # also with what a stopped run committed and did not get to
         tally.embedded = embed_queue(collection, embedder, progress=progress, cancelled=cancelled)
+        if cancelled():
+            raise _stopped()
         progress(IndexProgress("seal", 0, 1))
         seal_tail(collection, identity_of(embedder))
         progress(IndexProgress("seal", 1, 1))
     return tally.report()
+
+
+def _stopped() -> CancelledError:
+    return CancelledError("indexing was stopped", hint="the same command goes on from here")
 
 
 # -- what is new, changed, gone ----------------------------------------------------------------------------
@@ -240,7 +246,7 @@ def _read(
 
     for path, outcome in pool.read_many(paths()):
         if cancelled():
-            raise CancelledError("indexing was stopped", hint="the same command goes on from here")
+            raise _stopped()
         source = sources.pop(path)
         try:
             if isinstance(outcome, DocumentError):
@@ -329,7 +335,7 @@ def embed_queue(
         window.sort(key=lambda chunk: chunk.tokens)
         for start in range(0, len(window), EMBED_SLICE):
             if cancelled():
-                raise CancelledError("indexing was stopped", hint="the same command goes on from here")
+                raise _stopped()
             part = window[start : start + EMBED_SLICE]
             rows = embedder.embed_documents([chunk.embedding_text for chunk in part])
             with collection.catalog.transaction() as db:

@@ -15,7 +15,7 @@ import apsw
 import numpy as np
 import numpy.typing as npt
 
-from ragstone.store.sql import row, rows
+from ragstone.store.sql import first, row, rows
 from ragstone.types import Ids
 
 HalfMatrix: TypeAlias = npt.NDArray[np.float16]  # (n, dim)
@@ -72,14 +72,26 @@ def twins_with_vectors(db: apsw.Connection, first_id: int) -> list[tuple[int, in
 
     As (chunk, its document, the older chunk): text that moved to another file is not embedded again.
     """
-    found = rows(
+    queued = rows(
         db,
-        "SELECT c.id, c.document_id, (SELECT t.id FROM chunks t WHERE t.embedding_sha256 = c.embedding_sha256"
-        " AND t.id < c.id AND t.id NOT IN (SELECT chunk_id FROM unembedded) LIMIT 1) AS twin"
-        " FROM unembedded u JOIN chunks c ON c.id = u.chunk_id WHERE u.chunk_id >= ? AND twin IS NOT NULL",
+        "SELECT c.id, c.document_id, c.embedding_sha256 FROM unembedded u JOIN chunks c ON c.id = u.chunk_id"
+        " WHERE u.chunk_id >= ?",
         (first_id,),
     )
-    return [(int(chunk), int(document), int(twin)) for chunk, document, twin in found]
+    older = (
+        "SELECT id FROM chunks WHERE embedding_sha256 = ? AND id < ?"
+        " AND id NOT IN (SELECT chunk_id FROM unembedded) LIMIT 1"
+    )
+    twin_of: dict[bytes, int | None] = {}  # asked once for each text: a thousand equal chunks cost one look
+    found: list[tuple[int, int, int]] = []
+    for chunk_id, document_id, key in queued:
+        if key not in twin_of:
+            match = first(db, older, (key, first_id))
+            twin_of[key] = None if match is None else int(match[0])
+        twin = twin_of[key]
+        if twin is not None:
+            found.append((int(chunk_id), int(document_id), twin))
+    return found
 
 
 def add_vectors(
