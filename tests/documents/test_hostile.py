@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import document_files as files
 import pytest
 
+from documents import document_files as files
 from ragstone.documents.blocks import check_blocks
 from ragstone.documents.pool import ReaderPool
 from ragstone.errors import DocumentError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import document_files as files
 import pytest
 
+from documents import document_files as files
 from ragstone.errors import DocumentError
 from ragstone.types import Block, BlockKind, ParsedDocument
 

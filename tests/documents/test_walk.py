@@ -9,11 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import document_files as files
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from documents import document_files as files
 from ragstone.documents.ignore import parse_rules
 from ragstone.documents.walk import DocumentFailure, FileEntry, Skipped, walk
 from ragstone.errors import NotFoundError
