@@ -40,33 +40,42 @@ def test_a_broken_promise_is_found(text: str, blocks: list[Block]) -> None:
         check_blocks(ParsedDocument(text, tuple(blocks), "t", "text"))
 
 
+FINE = {
+    "text": "a",
+    "marks": [["paragraph", 0, 1, 0, None, None]],
+    "title": "",
+    "format": "text",
+    "metadata": {},
+}
+
+
 @pytest.mark.parametrize(
-    "message",
+    "document",
     [
         None,
         {},
-        {"text": 1, "marks": [], "title": "", "format": "", "metadata": {}},
-        {
-            "text": "a",
-            "marks": [["paragraph", 0, 9, 0, None, None]],
-            "title": "",
-            "format": "",
-            "metadata": {},
-        },
-        {"text": "a", "marks": [["poem", 0, 1, 0, None, None]], "title": "", "format": "", "metadata": {}},
-        {
-            "text": "a",
-            "marks": [["paragraph", 0, "1", 0, None, None]],
-            "title": "",
-            "format": "",
-            "metadata": {},
-        },
-        {"text": "a", "marks": [[]], "title": "", "format": "", "metadata": {"k": []}},
+        FINE | {"text": 1},
+        FINE | {"text": "\ud800"},
+        FINE | {"marks": [["paragraph", 0, 9, 0, None, None]]},
+        FINE | {"marks": [["poem", 0, 1, 0, None, None]]},
+        FINE | {"marks": [["paragraph", 0, "1", 0, None, None]]},
+        FINE | {"marks": [[]]},
+        FINE | {"metadata": {"k": []}},
     ],
 )
-def test_a_child_that_lies_is_not_believed(message: object) -> None:
+def test_a_child_that_lies_is_not_believed(document: object) -> None:
+    assert document_from({"document": FINE}).text == "a"
     with pytest.raises(DocumentError) as caught:
-        document_from(message)
+        document_from({"document": document})
+    assert caught.value.code == "malformed"
+
+
+@pytest.mark.parametrize(
+    "reply", [None, [], "x", {}, {"error": 1}, {"error": ["a"]}, {"error": ["nonsense", "m", "h"]}]
+)
+def test_a_reply_that_makes_no_sense_is_malformed(reply: object) -> None:
+    with pytest.raises(DocumentError) as caught:
+        document_from(reply)
     assert caught.value.code == "malformed"
 
 
@@ -127,7 +136,7 @@ PIECES += [
 def test_any_text_is_covered_and_kept(name: str, pieces: list[str]) -> None:
     source = "".join(pieces)
     try:
-        document = document_from(readers.read(source.encode(), name, ReadLimits()))
+        document = document_from({"document": readers.read(source.encode(), name, ReadLimits())})
     except DocumentError as error:
         assert error.code in {"no_text", "malformed"}
         return

@@ -154,8 +154,16 @@ def test_more_blocks_than_the_limit_are_merged(tmp_path: Path) -> None:
 def test_closing_ends_the_children_even_in_the_middle_of_a_file(tmp_path: Path) -> None:
     others = children()
     pool = ReaderPool()
-    found = pool.read_many([slow_file(tmp_path)])
-    thread = threading.Thread(target=lambda: list(found))
+    slow = slow_file(tmp_path)
+    errors: list[RagstoneError] = []
+
+    def read_all() -> None:
+        try:
+            list(pool.read_many([slow, slow, slow]))
+        except RagstoneError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=read_all)
     thread.start()
     time.sleep(0.5)
     started = time.monotonic()
@@ -163,6 +171,7 @@ def test_closing_ends_the_children_even_in_the_middle_of_a_file(tmp_path: Path) 
     thread.join(5)
     assert time.monotonic() - started < 2
     assert children() <= others
+    assert [error.code for error in errors] == ["closed"]  # no file is blamed for it
     with pytest.raises(RagstoneError) as caught:
         pool.read(tmp_path / "a.txt")
     assert caught.value.code == "closed"

@@ -10,9 +10,30 @@ from ragstone.types import Block, BlockKind, MetadataValue, ParsedDocument
 _KINDS = {kind.value: kind for kind in BlockKind}
 
 
-def document_from(message: Any) -> ParsedDocument:
-    """The document a child sent as JSON. Raises `DocumentError` (`malformed`) if it breaks a promise."""
+_CODES = frozenset(
+    {
+        "encrypted",
+        "no_text",
+        "malformed",
+        "too_large",
+        "bomb_suspected",
+        "unsupported",
+        "timeout",
+        "unreadable",
+    }
+)
+
+
+def document_from(reply: Any) -> ParsedDocument:
+    """The document in a child's reply, which is JSON.
+
+    Raises the `DocumentError` in it; `malformed` for a reply or document that breaks a promise.
+    """
     try:
+        if "error" in reply:
+            code, error_message, hint = map(_text, reply["error"])
+            raise DocumentError(error_message, hint=hint, code=code if code in _CODES else "malformed")
+        message = reply["document"]
         document = ParsedDocument(
             text=_text(message["text"]),
             blocks=tuple(
@@ -56,10 +77,12 @@ def check_blocks(document: ParsedDocument) -> None:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__} instead of text")
+    if not value.isascii():
+        value.encode()  # a lone surrogate is a ValueError here instead of a failure in every store later
     return value
 
 
 def _value(value: Any) -> MetadataValue:
-    if not isinstance(value, str | int | float | bool):
-        raise TypeError(f"metadata holds a {type(value).__name__}")
-    return value
+    if isinstance(value, int | float | bool):
+        return value
+    return _text(value)

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -58,7 +58,7 @@ class ReaderPool:
 
     def read(self, path: Path) -> ParsedDocument:
         """The document in the file at `path`. Raises `DocumentError`, whose `code` says why not."""
-        result = self._submit(path).result()
+        result = _result(self._submit(path))
         if isinstance(result, DocumentError):
             raise result
         return result
@@ -81,7 +81,7 @@ class ReaderPool:
                 if not waiting:
                     return
                 path, future = waiting.popleft()
-                yield path, future.result()
+                yield path, _result(future)
         finally:
             for _, future in waiting:
                 future.cancel()
@@ -108,14 +108,17 @@ class ReaderPool:
     def _submit(self, path: Path) -> Future[ParsedDocument | DocumentError]:
         with self._lock:
             if self._closed:
-                raise RagstoneError("the reader pool is closed", hint="open a new one", code="closed")
+                raise _closed()
             return self._threads.submit(self._read, path)
 
     def _read(self, path: Path) -> ParsedDocument | DocumentError:
         try:
-            return document_from(self._child().ask(path))
+            if not self._closed:
+                return document_from(self._child().ask(path))
         except DocumentError as error:
-            return error
+            if not self._closed:  # else the child was ended by us, and the file is not to blame
+                return error
+        raise _closed()
 
     def _child(self) -> _Child:
         """The calling thread's child."""
@@ -127,11 +130,22 @@ class ReaderPool:
         return child
 
 
+def _closed() -> RagstoneError:
+    return RagstoneError("the reader pool is closed", hint="open a new one", code="closed")
+
+
+def _result(future: Future[ParsedDocument | DocumentError]) -> ParsedDocument | DocumentError:
+    try:
+        return future.result()
+    except CancelledError as error:
+        raise _closed() from error
+
+
 def _chars(waiting: Iterable[tuple[Path, Future[ParsedDocument | DocumentError]]]) -> int:
     """Characters of the documents that are read and wait for the caller."""
     total = 0
     for _, future in waiting:
-        if future.done() and not future.cancelled():
+        if future.done() and not future.cancelled() and future.exception() is None:
             result = future.result()
             total += len(result.text) if isinstance(result, ParsedDocument) else 0
     return total
@@ -147,7 +161,7 @@ class _Child:
         self._reply_bytes = 6 * limits.text_chars + 60 * 3 * limits.blocks
 
     def ask(self, path: Path) -> Any:
-        """The child's document for `path`, as JSON. Raises `DocumentError`."""
+        """The child's reply for `path`, as JSON: whatever it is. Raises `DocumentError` if there is none."""
         process = self._running()
         megabytes = _size_bytes(path) / 1e6
         timeout_s = self._limits.wall_s + self._limits.wall_s_per_mb * megabytes
@@ -161,15 +175,10 @@ class _Child:
             raise DocumentError(f"reading took longer than {timeout_s:.0f} s", code="timeout") from None
         except (FrameError, OSError) as error:
             raise self._died(error, cpu_s) from error
-        if not isinstance(reply, dict):
+        resident_bytes = reply.get("resident_bytes") if isinstance(reply, dict) else None
+        if not isinstance(resident_bytes, int) or resident_bytes > _RESTART_RESIDENT_BYTES:
             self.stop()
-            raise DocumentError("the reader's reply is not a document")
-        if reply.get("resident_bytes", 0) > _RESTART_RESIDENT_BYTES:
-            self.stop()
-        if "error" in reply:
-            code, message, hint = (str(part) for part in reply["error"])
-            raise DocumentError(message, hint=hint, code=code)
-        return reply.get("document")
+        return reply
 
     def kill(self) -> None:
         """End the process at once; from any thread."""
