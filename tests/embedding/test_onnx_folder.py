@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,92 @@ def test_pooling_we_do_not_know_is_refused(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no folder"):
         load_embedder(str(tmp_path / "nowhere"), cache_dir=tmp_path)
+
+
+def test_steps_that_the_graph_does_not_hold_are_refused(tmp_path: Path) -> None:
+    modules = [
+        {"type": f"sentence_transformers.models.{kind}"} for kind in ("Transformer", "Pooling", "Dense")
+    ]
+    folder = make_folder(tmp_path / "dense", modules=modules)
+    with pytest.raises(ModelError, match="Dense"):
+        load_embedder(str(folder), cache_dir=tmp_path)
+
+
+def test_what_shapes_a_vector_shapes_the_id(tmp_path: Path) -> None:
+    ids = set()
+    for number, mode in enumerate(("cls_token", "mean_tokens")):
+        folder = make_folder(tmp_path / str(number) / "lookup", pooling={f"pooling_mode_{mode}": True})
+        with_mode = load_embedder(str(folder), cache_dir=tmp_path)
+        ids.add(with_mode.model_id)
+        with_mode.close()
+    assert len(ids) == 2
+
+
+def test_bge_is_pooled_by_its_first_token_when_nothing_says_how(tmp_path: Path) -> None:
+    embedder = load_embedder(str(make_folder(tmp_path / "bge-small-en-v1.5")), cache_dir=tmp_path)
+    (found,) = embedder.embed_documents(["north tide boat"])
+    np.testing.assert_allclose(found, unit(rows_of("north")[0]), atol=1e-6)
+    embedder.close()
+
+
+def test_a_graph_that_wants_what_we_do_not_have_is_refused(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "vision")
+    path = folder / "onnx" / "model.onnx"
+    model = onnx.load(path)
+    model.graph.input.append(helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3]))
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="pixel_values"):
+        load_embedder(str(folder), cache_dir=tmp_path)
+
+
+def test_a_graph_that_gives_no_vectors_per_text_is_refused(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "flat")
+    path = folder / "onnx" / "model.onnx"
+    model = onnx.load(path)
+    model.graph.node[0].output[0] = "rows"
+    total = helper.make_node("ReduceSum", ["rows"], ["last_hidden_state"], keepdims=0)
+    model.graph.node.append(total)
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, []))
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="shape"):
+        load_embedder(str(folder), cache_dir=tmp_path)
+
+
+def test_weights_that_give_no_numbers_are_refused(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "nan")
+    path = folder / "onnx" / "model.onnx"
+    model = onnx.load(path)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full_like(TABLE, np.nan), "table"))
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="not a number"):
+        load_embedder(str(folder), cache_dir=tmp_path)
+
+
+def test_a_hub_name_without_the_hub_library_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ModelError, match="pip install huggingface_hub"):
+        load_embedder("intfloat/e5-small-v2", cache_dir=tmp_path)
+
+
+def test_token_types_and_positions_of_32_bits_are_given_to_graphs_that_want_them(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "typed", pooling={"pooling_mode_lasttoken": True})
+    path = folder / "onnx" / "model.onnx"
+    model = onnx.load(path)
+    for name in ("token_type_ids", "position_ids"):
+        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", "tokens"]))
+    model.graph.node[0].output[0] = "looked_up"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-1], dtype=np.int64), "last"))
+    for node in (
+        helper.make_node("Add", ["position_ids", "token_type_ids"], ["places"]),
+        helper.make_node("Cast", ["places"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["numbers", "last"], ["column"]),
+        helper.make_node("Add", ["looked_up", "column"], ["last_hidden_state"]),
+    ):
+        model.graph.node.append(node)
+    onnx.save(model, path)
+    embedder = load_embedder(str(folder), cache_dir=tmp_path)
+    (found,) = embedder.embed_documents(["north tide boat"])
+    np.testing.assert_allclose(found, unit(rows_of("boat")[0] + 2), atol=1e-6)
+    embedder.close()

@@ -37,8 +37,8 @@ class EncoderForm:
 
     `max_tokens` includes special tokens and prefix. `output` is the graph's; `pooling` applies where it gives
     token vectors. `batch_texts` and `batch_tokens` limit a batch (padding counted). The default of one text: on a
-    CPU a batch is no faster (benchmarks/embedding.py, `batch`), and in int8 arithmetic the scales depend on
-    the whole batch, so that a text alone is the one form that always gives the same bits.
+    CPU batches gain a few per cent at best, and where a graph quantizes a batch by one scale, a text alone is the
+    one form whose vector does not depend on its neighbours.
     """
 
     model_id: str
@@ -176,8 +176,19 @@ class SentenceEncoder:
         """(batch, dim) float32 unit rows."""
         ids, mask = pad(texts, self._form.pad_id)
         feeds = feed(self._inputs, ids, mask)
-        (output,) = session.run([self._form.output], feeds)
+        try:
+            (output,) = session.run([self._form.output], feeds)
+        except Exception as error:  # ONNX Runtime's errors share no base of their own
+            raise ModelError(
+                f"the embedding model {self.model_id} failed on {ids.shape[0]} texts of {ids.shape[1]} tokens: {error}",
+                hint="is the folder's maximum length what the graph can take?",
+            ) from error
         vectors = pool(output, mask, self._form.pooling) if output.ndim == 3 else output
+        if vectors.ndim != 2 or len(vectors) != len(texts):
+            raise ModelError(
+                f"the embedding model {self.model_id} gave an array of shape {output.shape} for {len(texts)} texts",
+                hint="export it as a sentence encoder: (batch, dim), or (batch, tokens, dim) with pooling",
+            )
         if not np.isfinite(vectors).all():
             raise ModelError(
                 f"the embedding model {self.model_id} gave a vector that is not a number",

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragstone.embedding.batches import Pooling
+from ragstone.embedding.batches import INPUT_NAMES, INPUT_TYPES, Pooling
 from ragstone.embedding.encoder import EncoderForm, SentenceEncoder
 from ragstone.embedding.sessions import Device, on_gpu, open_session
 from ragstone.errors import ModelError
@@ -34,7 +34,9 @@ E5_PREFIXES = ("query: ", "passage: ")
 BGE_QUERY = "Represent this sentence for searching relevant passages: "
 _POOLING: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean": "mean",
     "pooling_mode_cls_token": "cls",
+    "pooling_mode_cls": "cls",
     "pooling_mode_lasttoken": "last",
 }
 _TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
@@ -57,13 +59,18 @@ def load_folder(
         )
     tokenizer = _tokenizer(folder / "tokenizer.json")
     session = open_session(graph, device=device)
+    _check_inputs(session, graph)
     config = _json(folder / "config.json")
     query_prefix, document_prefix = _prefixes(folder, config)
+    output = _output(session, graph)
+    if output not in _POOLED_OUTPUTS:
+        _check_modules(folder)
+    pooling, max_tokens = _pooling(folder, config), _max_tokens(folder, config)
     form = EncoderForm(
-        model_id=f"{folder.name}/{_sha256(graph)[:12]}",
-        max_tokens=_max_tokens(folder, config),
-        output=_output(session, graph),
-        pooling=_pooling(folder),
+        model_id=_model_id(folder, graph, f"{pooling}\0{max_tokens}\0{query_prefix}\0{document_prefix}"),
+        max_tokens=max_tokens,
+        output=output,
+        pooling=pooling,
         pad_id=int(config.get("pad_token_id") or 0),
         query_prefix=query_prefix,
         document_prefix=document_prefix,
@@ -111,11 +118,15 @@ def _json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where there is no such file."""
     if not path.is_file():
         return {}
+    found = _parsed(path)
+    return found if isinstance(found, dict) else {}
+
+
+def _parsed(path: Path) -> Any:
     try:
-        found = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except ValueError as error:
         raise ModelError(f"{path} is not JSON: {error}", hint="get the file again") from error
-    return found if isinstance(found, dict) else {}
 
 
 def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
@@ -123,13 +134,20 @@ def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
     positions = config.get("max_position_embeddings")
     if isinstance(positions, int) and config.get("model_type") in {"roberta", "xlm-roberta", "mpnet"}:
         positions -= 2  # these models count positions from the padding id + 1
-    limits = [limit for limit in (stated, positions) if isinstance(limit, int) and limit > 0]
+    tokenizer = _json(folder / "tokenizer_config.json").get("model_max_length")
+    # Tokenizers without a limit of their own state 10^30.
+    limits = [limit for limit in (stated, positions, tokenizer) if isinstance(limit, int) and 0 < limit < 10**6]
     return min(limits) if limits else DEFAULT_MAX_TOKENS
 
 
-def _pooling(folder: Path) -> Pooling:
+def _pooling(folder: Path, model: dict[str, Any]) -> Pooling:
+    """As `1_Pooling/config.json` says; without it mean, but CLS for BGE, whose authors say so."""
     config = _json(folder / "1_Pooling" / "config.json")
+    if not config:
+        return "cls" if "bge-" in _names(folder, model) else "mean"
     asked = [mode for mode, wanted in config.items() if mode.startswith("pooling_mode_") and wanted is True]
+    if isinstance(config.get("pooling_mode"), str):  # how newer versions write it
+        asked = [f"pooling_mode_{config['pooling_mode']}"]
     known = [_POOLING[mode] for mode in asked if mode in _POOLING]
     if asked and len(asked) != len(known):
         raise ModelError(
@@ -149,12 +167,50 @@ def _prefixes(folder: Path, config: dict[str, Any]) -> tuple[str, str]:
     )
     if query or document:
         return query, document
-    names = f"{folder.name} {config.get('_name_or_path', '')}".lower().replace("_", "-")
+    names = _names(folder, config)
     if "e5-" in names:
         return E5_PREFIXES
     if "bge-" in names and "-en" in names:
         return BGE_QUERY, ""
     return "", ""
+
+
+def _names(folder: Path, config: dict[str, Any]) -> str:
+    return f"{folder.name} {config.get('_name_or_path', '')}".lower().replace("_", "-")
+
+
+def _check_inputs(session: InferenceSession, graph: Path) -> None:
+    for wanted in session.get_inputs():
+        if wanted.name not in INPUT_NAMES or wanted.type not in INPUT_TYPES:
+            raise ModelError(
+                f"{graph} wants an input {wanted.name} of type {wanted.type}",
+                hint=f"export it as a text encoder; known inputs are {', '.join(sorted(INPUT_NAMES))}",
+            )
+
+
+def _check_modules(folder: Path) -> None:
+    """Refuse steps after pooling that the graph does not hold: leaving them out gives plausible, wrong vectors."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return
+    kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in _parsed(path)]
+    beyond = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
+    if beyond:
+        raise ModelError(
+            f"{path} lists {', '.join(beyond)}, which the ONNX graph does not hold",
+            hint="export the whole model, so that the graph gives sentence_embedding",
+        )
+
+
+def _model_id(folder: Path, graph: Path, form: str) -> str:
+    """The folder's name and a hash of all that shapes a vector: weights, tokenizer and form."""
+    digest = hashlib.sha256(form.encode())
+    # `_data` beside a graph holds the weights of one that is too large for a single file (2 GB).
+    for path in (graph, graph.with_name(f"{graph.name}_data"), folder / "tokenizer.json"):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"{folder.name}/{digest.hexdigest()[:12]}"
 
 
 def _output(session: InferenceSession, graph: Path) -> str:
@@ -168,8 +224,3 @@ def _output(session: InferenceSession, graph: Path) -> str:
         f"{graph} gives {', '.join(names)}",
         hint=f"one of {', '.join((*_POOLED_OUTPUTS, *_TOKEN_OUTPUTS))} is needed",
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 TokenIds: TypeAlias = npt.NDArray[np.int64]  # (tokens,) special tokens included
 
@@ -39,20 +39,35 @@ class TextTokenizer:
 
     def ids(self, texts: Sequence[str]) -> list[TokenIds]:
         """Token ids of each text, special tokens included, at most `max_tokens`."""
-        return [self._cut(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(texts)]
+        return [self._cut(encoding.ids) for encoding in self._encodings(texts)]
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens included, nothing cut off."""
-        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(texts)]
+        return [len(encoding) for encoding in self._encodings(texts)]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Character span of each token of `text`, ascending, without special tokens, never cut off."""
-        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
+        try:
+            (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
+        except TypeError:
+            (encoding,) = self._tokenizer.encode_batch([_well_formed(text)], add_special_tokens=False)
         spans: list[tuple[int, int]] = encoding.offsets
         return spans
+
+    def _encodings(self, texts: Sequence[str]) -> list[Encoding]:
+        try:
+            return self._tokenizer.encode_batch_fast(texts)
+        except TypeError:
+            return self._tokenizer.encode_batch_fast([_well_formed(text) for text in texts])
 
     def _cut(self, ids: list[int]) -> TokenIds:
         if len(ids) > self._max_tokens:
             head = self._max_tokens - self._tail
             ids = ids[:head] + (ids[-self._tail :] if self._tail else [])
-        return np.array(ids, dtype=np.int64)
+        # A tokenizer without special tokens gives nothing for an empty text, but a graph needs one token.
+        return np.array(ids or [0], dtype=np.int64)
+
+
+def _well_formed(text: str) -> str:
+    """`text` with `?` for lone surrogates, which the library refuses: half an emoji must not cost a document."""
+    return text.encode("utf-8", "replace").decode("utf-8")
