@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,12 +20,21 @@ if TYPE_CHECKING:
     from ragstone.types import SearchMode
 
 
+class Queries(Enum):
+    """Which judged queries to ask; one half can choose settings and the other confirm them."""
+
+    all = "all"
+    even = "even"
+    odd = "odd"
+
+
 def evaluate(
     context: typer.Context,
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder in BEIR layout.")],
     *,
     split: Annotated[str, typer.Option(help="Judgements to use: qrels/SPLIT.tsv.")] = "test",
     modes: Annotated[str, typer.Option(help="Ways to search.")] = "hybrid,dense,keyword",
+    queries: Annotated[Queries, typer.Option(help="Ask only those with even or odd ids.")] = Queries.all,
     json_output: JsonFlag = False,
 ) -> int:
     """Measure search on judged queries: quality and latency of each mode.
@@ -38,7 +48,7 @@ def evaluate(
     wanted = _modes(modes)
     current = invocation.of(context)
     with current.engine(collection=evaluation_collection(dataset)) as engine, _progress() as progress:
-        report = run(engine, dataset, modes=wanted, split=split, progress=progress)
+        report = run(engine, dataset, modes=wanted, split=split, query_ids=queries.value, progress=progress)
     if json_output:
         terminal.say_json(to_json(report))
     else:
