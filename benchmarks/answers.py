@@ -21,13 +21,15 @@ from benchmarks import report
 from benchmarks.answers_calibration import (
     FEATURES,
     HELD_OUT,
+    MISSING_FACT,
     Case,
     Fit,
     cases,
     curve,
     fit,
-    missing_facts,
+    load,
     rates,
+    save,
 )
 from benchmarks.answers_data import DataSet, Library, read
 from ragstone.answering import grounding
@@ -52,6 +54,7 @@ def main() -> None:
     parser.add_argument(
         "--passages", type=int, default=20_000, help="how many techdocs passages to ask against"
     )
+    parser.add_argument("--cases", type=Path, help="read the measured cases here, or write them")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         library = Library(arguments.data_dir or Path(folder))
@@ -66,7 +69,7 @@ def main() -> None:
         }
         _print_answers(figures)
         if arguments.calibrate:
-            figures["grounding"] = _grounding(library, sets)
+            figures["grounding"] = _grounding(library, sets, arguments.cases)
         print("written to", report.write("answers", figures))
 
 
@@ -121,13 +124,15 @@ def _print_answers(figures: Mapping[str, Mapping[str, Any]]) -> None:
     report.table(rows)
 
 
-def _grounding(library: Library, sets: Sequence[DataSet]) -> dict[str, object]:
+def _grounding(library: Library, sets: Sequence[DataSet], saved: Path | None) -> dict[str, object]:
     """Fit, confirm on what was kept aside, and compare with the constants in the code."""
-    found = cases(library, sets)
+    found = load(saved) if saved and saved.exists() else cases(library, sets)
+    if saved:
+        save(found, saved)
     fitted = fit(found)
-    aside = [case for case in found if not case.trains]
+    missing = [case for case in found if case.pair == MISSING_FACT]
+    aside = [case for case in found if not case.trains and case.pair != MISSING_FACT]
     held = [case for case in aside if case.pair in HELD_OUT or case.answerable]
-    missing = missing_facts(library, next(data for data in sets if data.name == "xquad-en-ir"))
     points = curve(IN_CODE, aside)
     _draw(points, IN_CODE.threshold)
     figures: dict[str, object] = {

@@ -8,11 +8,14 @@ the other half, and the pairs of `HELD_OUT` altogether, confirm.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +42,8 @@ HELD_OUT = frozenset(
     }
 )
 SAME = frozenset({"xquad-en-ir", "xquad-de-ir"})  # the same paragraphs: no wrong corpus for each other
-FALSE_REFUSALS = 0.04  # of the training questions, each pair counting the same; the threshold follows
+MISSING_FACT = ("xquad-en-ir", "itself without the paragraph")  # reported, never trained on: best effort
+FALSE_REFUSALS = 0.05  # of the training questions, each pair counting the same; the threshold follows
 SWAPPED_WEIGHT = (
     4.0  # two pairs of exchanged names stand for what people ask most: the right words, an unknown name
 )
@@ -58,7 +62,11 @@ class Case:
 
     @property
     def trains(self) -> bool:
-        return self.pair not in HELD_OUT and zlib.crc32(self.question.encode()) % 2 == 0
+        return (
+            self.pair not in HELD_OUT
+            and self.pair != MISSING_FACT
+            and zlib.crc32(self.question.encode()) % 2 == 0
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +92,23 @@ def cases(library: Library, sets: Sequence[DataSet]) -> list[Case]:
             print(f"  {asked.name} on {searched.name}: {len(chosen)}", flush=True)
     by_name = {data.name: data for data in sets}
     found += _articles(library, by_name["xquad-en-ir"], random)
+    found += _missing_facts(library, by_name["xquad-en-ir"], random)
     found += _swapped(library, by_name["xquad-en-ir"], by_name["hotpotqa-300"], random)
     found += _swapped(library, by_name["hotpotqa-300"], by_name["xquad-en-ir"], random)
     return found
+
+
+def load(path: Path) -> list[Case]:
+    """Cases that `save` wrote."""
+    return [
+        Case((row["pair"][0], row["pair"][1]), row["question"], row["answerable"], tuple(row["features"]))
+        for row in map(json.loads, path.read_text().splitlines())
+    ]
+
+
+def save(found: Sequence[Case], path: Path) -> None:
+    """One JSON line per case."""
+    path.write_text("".join(json.dumps(dataclasses.asdict(case)) + "\n" for case in found))
 
 
 def fit(found: Sequence[Case]) -> Fit:
@@ -183,24 +205,19 @@ def _articles(library: Library, xquad: DataSet, random: np.random.Generator) -> 
     def without_article(key: str) -> str:
         return f"-article:{articles.index(xquad.article_of[xquad.gold[key][0]])}"
 
-    def without_paragraph(key: str) -> str:
-        return f"-paragraph:{xquad.gold[key][0]}"
-
     chosen = _some(xquad.questions, OWN_MAX, random)
     pair = ("xquad-en-ir", "itself without the article")
     found += _ask(library, pair, xquad.name, chosen, answerable=False, without=without_article)
     return found
 
 
-def missing_facts(library: Library, xquad: DataSet) -> list[Case]:
-    """The right subject without the one paragraph that has the answer: reported, never trained on."""
-    chosen = _some(xquad.questions, OWN_MAX, np.random.default_rng(6))
-    pair = ("xquad-en-ir", "itself without the paragraph")
+def _missing_facts(library: Library, xquad: DataSet, random: np.random.Generator) -> list[Case]:
+    """The right subject without the one paragraph that has the answer."""
     return _ask(
         library,
-        pair,
+        MISSING_FACT,
         xquad.name,
-        chosen,
+        _some(xquad.questions, OWN_MAX, random),
         answerable=False,
         without=lambda key: f"-paragraph:{xquad.gold[key][0]}",
     )
