@@ -185,7 +185,7 @@ def test_every_flipped_byte_of_a_data_file_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "keyword"
     assert damaged_files(folder) == []
     random = np.random.default_rng(7)
-    files = [p for p in folder.iterdir() if p.suffix not in (".json", ".lock")]
+    files = [p for p in folder.iterdir() if p.suffix not in (".json", ".lock", ".note")]
     assert any(p.suffix == ".del" for p in files)
     for path in files:
         data = path.read_bytes()
@@ -199,3 +199,22 @@ def test_every_flipped_byte_of_a_data_file_is_found(tmp_path: Path) -> None:
         path.write_bytes(data)
     files[0].unlink()
     assert damaged_files(folder) == [files[0]]
+
+
+def test_any_flipped_bit_of_meta_json_is_found_before_it_is_believed(tmp_path: Path) -> None:
+    KeywordIndex.open(tmp_path, writable=True).apply(add=[KeywordEntry(1, 1, "apple")], delete=[], sequence=1)
+    assert damaged_files(tmp_path) == []
+    meta = tmp_path / "meta.json"
+    good = meta.read_bytes()
+    opstamp = good.rindex(b'"opstamp"')
+    for position in range(0, len(good), 7):
+        if position >= opstamp:  # a larger commit number is a newer commit's, and harmless
+            break
+        spoiled = bytearray(good)
+        spoiled[position] ^= 1
+        meta.write_bytes(spoiled)
+        assert damaged_files(tmp_path) == [meta]
+        with pytest.raises(DamagedError):
+            KeywordIndex.open(tmp_path, writable=False)
+        meta.write_bytes(good)
+    assert KeywordIndex.open(tmp_path, writable=False).search("apple", top_k=1)[0].tolist() == [1]

@@ -7,11 +7,13 @@ two cannot disagree after a crash.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,10 @@ _WRITER_THREADS = 1
 _TERM_SET_MAX = 1000
 _OVERFETCH_MAX = 8192
 
+_META, _META_NOTE = "meta.json", "meta.note"
+_META_ATTEMPTS = 3
+_META_PAUSE_S = 0.02  # a commit replaces meta.json and its note within 5 ms of each other
+
 # Last 8 bytes of every tantivy file: length of the JSON footer and a magic number, little endian.
 _FOOTER_TAIL = struct.Struct("<II")
 _FOOTER_MAGIC = 1337
@@ -68,8 +74,9 @@ class WeighedQuery:
 class KeywordIndex:
     """BM25 over the chunks of one collection. Searching is thread-safe and lock-free; writers take turns."""
 
-    def __init__(self, index: tantivy.Index) -> None:
+    def __init__(self, index: tantivy.Index, folder: Path) -> None:
         self._index = index
+        self._folder = folder
         self._schema = index.schema
         self._leftovers = True  # a writer before us may have been killed
         self._sequence, self._highest = self._read_state()
@@ -83,6 +90,10 @@ class KeywordIndex:
         with _damage_reported(folder):
             exists = folder.is_dir() and tantivy.Index.exists(str(folder))
             if exists:
+                if not _meta_holds(
+                    folder
+                ):  # before tantivy maps what it says: a wrong size crashes the process
+                    raise ValueError("meta.json fails its checksum")
                 index = tantivy.Index.open(str(folder))
             elif writable:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +103,7 @@ class KeywordIndex:
             index.config_reader("manual", 0)  # no watcher thread; `refresh` says when
             index.register_tokenizer("ragstone", text_analyzer())
             index.reload()
-            return cls(index)
+            return cls(index, folder)
 
     @property
     def sequence(self) -> int:
@@ -132,6 +143,7 @@ class KeywordIndex:
             raise StoreError(f"the keyword index could not be written: {error}") from error
         finally:
             writer.wait_merging_threads()  # also gives the writer's lock back
+            _note_meta(self._folder)
         self.refresh()
 
     def refresh(self) -> None:
@@ -255,7 +267,7 @@ def damaged_files(folder: Path) -> list[Path]:
     Reads every byte: about 30 ms for 110k passages. Empty when all is well.
     """
     try:
-        meta = json.loads((folder / "meta.json").read_bytes())
+        meta = json.loads((folder / _META).read_bytes())
         segments = [segment["segment_id"].replace("-", "") for segment in meta["segments"]]
         deletes = {
             segment["segment_id"].replace("-", ""): segment["deletes"]["opstamp"]
@@ -263,10 +275,45 @@ def damaged_files(folder: Path) -> list[Path]:
             if segment.get("deletes")
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return [folder / "meta.json"]
+        return [folder / _META]
+    if not _meta_holds(folder):
+        return [folder / _META]
     names = [f"{s}.{part}" for s in segments for part in ("fast", "fieldnorm", "idx", "pos", "store", "term")]
     names += [f"{segment}.{opstamp}.del" for segment, opstamp in deletes.items()]
     return [folder / name for name in names if not _checksum_holds(folder / name)]
+
+
+def _note_meta(folder: Path) -> None:
+    """Record the checksum of `meta.json`, the one file that tantivy gives none, beside its commit number.
+
+    A process killed before this leaves a note of an older commit, which `_meta_holds` accepts.
+    """
+    with suppress(OSError, ValueError):  # a full disk: the older note stays and the next commit notes again
+        data = (folder / _META).read_bytes()
+        note = {"opstamp": json.loads(data)["opstamp"], "sha256": hashlib.sha256(data).hexdigest()}
+        draft = folder / f"{_META_NOTE}.draft"
+        draft.write_text(json.dumps(note))
+        draft.replace(folder / _META_NOTE)
+
+
+def _meta_holds(folder: Path) -> bool:
+    """Whether `meta.json` is what the last noted commit left, or belongs to a newer one."""
+    for attempt in range(_META_ATTEMPTS):  # a writer may replace either file between our two reads
+        if attempt:
+            time.sleep(_META_PAUSE_S)
+        try:
+            note = json.loads((folder / _META_NOTE).read_bytes())
+        except (OSError, ValueError):
+            return True  # never committed by us, or the note was lost: tantivy's own checks have to do
+        try:
+            data = (folder / _META).read_bytes()
+            if json.loads(data)["opstamp"] > note["opstamp"]:
+                return True
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if hashlib.sha256(data).hexdigest() == note["sha256"]:
+            return True
+    return False
 
 
 def _checksum_holds(path: Path) -> bool:
