@@ -23,8 +23,8 @@ __all__ = ["CHUNKER_VERSION", "MIN_BUDGET", "MIN_TOKENS", "TokenCounter", "chunk
 # Raise it whenever the same document gives other chunks than before: stores chunk again then.
 CHUNKER_VERSION = 1
 
-# Sections below this are joined with their siblings. 64: best passages within 3,000 characters on the React
-# headings and the left-out sentences, MRR@10 .01 over 32, LAB 2026-11-21.
+# Sections below this are joined with their siblings. 64 to 128 find as well as each other and a little better than
+# 32 (LAB 2026-11-21); the least of them cites most narrowly.
 MIN_TOKENS = 64
 
 # A chunk needs room for a little context and a few words beside the model's own tokens; 16 is a short sentence.
