@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ragstone.embedding import load_embedder
+from ragstone.embedding.onnx_folder import load_folder
 from ragstone.errors import ModelError
 
 VOCABULARY = ["[PAD]", "[UNK]", "query", "passage", ":", "north", "south", "tide", "boat"]
@@ -228,3 +229,13 @@ def test_token_types_and_positions_of_32_bits_are_given_to_graphs_that_want_them
     (found,) = embedder.embed_documents(["north tide boat"])
     np.testing.assert_allclose(found, unit(rows_of("boat")[0] + 2), atol=1e-6)
     embedder.close()
+
+
+def test_a_model_of_the_hub_keeps_its_name_in_a_folder_named_after_a_commit(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "5c38ec7c405ec4b44b94cc5a9bb96e735b38267a")
+    encoder = load_folder(folder, name="intfloat/e5-small-v2")
+    assert encoder.model_id.startswith("intfloat/e5-small-v2/")
+    np.testing.assert_allclose(
+        encoder.embed_query("tide"), unit(rows_of("query", ":", "tide").mean(axis=0)), atol=1e-6
+    )
+    encoder.close()

@@ -146,9 +146,27 @@ def test_a_server_that_is_not_there_is_named(endpoint: Endpoint, monkeypatch: py
         HttpEmbedder("m", base_url="http://127.0.0.1:9/v1", tokenizer=wordpiece(), timeout_s=1)
 
 
-def test_an_address_of_another_kind_is_refused(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize(
+    "address", ["file:///etc", "localhost:11434", "http://", "http://host:port/v1", "http://[::1/v1"]
+)
+def test_an_address_of_another_kind_is_refused(address: str) -> None:
     with pytest.raises(InputError, match="http"):
-        HttpEmbedder("m", base_url="file:///etc", tokenizer=wordpiece())
+        HttpEmbedder("m", base_url=address, tokenizer=wordpiece())
+
+
+def test_a_password_in_the_address_is_not_shown(endpoint: Endpoint) -> None:
+    endpoint.answer = lambda _: (500, {"Retry-After": "3600"}, b"")
+    address = endpoint.url.replace("http://", "http://me:hidden@")
+    with pytest.raises(ModelError) as found:
+        HttpEmbedder("m", base_url=address, tokenizer=wordpiece())
+    assert "127.0.0.1" in str(found.value)
+    assert "hidden" not in str(found.value)
+
+
+def test_what_follows_the_limit_is_not_sent(endpoint: Endpoint) -> None:
+    embedder = opened(endpoint, max_tokens=10)
+    embedder.embed_documents(["tide " * 30, "short"])
+    assert endpoint.bodies[-1]["input"] == ["tide " * 7 + "tide", "short"]
 
 
 def test_a_closed_embedder_says_so(endpoint: Endpoint) -> None:

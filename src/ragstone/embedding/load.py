@@ -27,10 +27,10 @@ def load_embedder(
 ) -> Embedder:
     """The embedder called `name`.
 
-    `minilm` is the built-in model, `openai:<model>` one behind `base_url`.
-    Else it is a folder with an ONNX encoder, or `owner/model` on the hub, the only case that uses the network.
-    `cache_dir` keeps what is made once; `threads` is for documents (None: one
-    per physical core); `background` lowers their priority. Raises `ModelError`.
+    `minilm` is the built-in model, `openai:<model>` one behind `base_url`. Else it is a folder with an ONNX encoder,
+    or `owner/model` on the hub, fetched over the network when there is no such folder. `cache_dir` keeps what is made
+    once; `threads` is for documents (None: one per physical core); `background` lowers their priority; `device`
+    is for models on this machine. Raises `ModelError`.
     """
     if name == DEFAULT_MODEL:
         from ragstone.embedding.minilm.model import load_minilm
@@ -49,10 +49,13 @@ def load_embedder(
         return HttpEmbedder(model, base_url=base_url, tokenizer=wordpiece(), api_key=api_key)
     from ragstone.embedding.onnx_folder import download, load_folder
 
-    folder = Path(name).expanduser()
+    folder, called = Path(name).expanduser(), ""
     if not folder.is_dir() and _is_hub_name(name):
-        folder = download(name, cache_dir)
-    return load_folder(folder, threads=threads, background=background, device=device)
+        folder, called = (
+            download(name, cache_dir),
+            name,
+        )  # a folder of the hub's cache is named after a commit
+    return load_folder(folder, name=called, threads=threads, background=background, device=device)
 
 
 def _is_hub_name(name: str) -> bool:

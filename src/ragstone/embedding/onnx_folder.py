@@ -44,9 +44,18 @@ _POOLED_OUTPUTS = ("sentence_embedding", "sentence_embeddings")
 
 
 def load_folder(
-    folder: Path, *, threads: int | None = None, background: bool = False, device: Device = "cpu"
+    folder: Path,
+    *,
+    name: str = "",
+    threads: int | None = None,
+    background: bool = False,
+    device: Device = "cpu",
 ) -> SentenceEncoder:
-    """The encoder in `folder`. Raises `ModelError` that names the file at fault and what should be there."""
+    """The encoder in `folder`, called `name` (or as the folder is).
+
+    Raises `ModelError` that names the file at fault and what should be there.
+    """
+    name = name or folder.resolve().name
     if not folder.is_dir():
         raise ModelError(
             f"there is no folder {folder}", hint="name a folder with tokenizer.json and model.onnx, or minilm"
@@ -61,13 +70,15 @@ def load_folder(
     session = open_session(graph, device=device)
     _check_inputs(session, graph)
     config = _json(folder / "config.json")
-    query_prefix, document_prefix = _prefixes(folder, config)
+    family = f"{name} {config.get('_name_or_path', '')}".lower().replace("_", "-")
+    query_prefix, document_prefix = _prefixes(folder, family)
     output = _output(session, graph)
     if output not in _POOLED_OUTPUTS:
         _check_modules(folder)
-    pooling, max_tokens = _pooling(folder, config), _max_tokens(folder, config)
+    pooling, max_tokens = _pooling(folder, family), _max_tokens(folder, config)
     form = EncoderForm(
-        model_id=_model_id(folder, graph, f"{pooling}\0{max_tokens}\0{query_prefix}\0{document_prefix}"),
+        model_id=f"{name}/"
+        + _fingerprint(folder, graph, f"{pooling}\0{max_tokens}\0{query_prefix}\0{document_prefix}"),
         max_tokens=max_tokens,
         output=output,
         pooling=pooling,
@@ -136,15 +147,17 @@ def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
         positions -= 2  # these models count positions from the padding id + 1
     tokenizer = _json(folder / "tokenizer_config.json").get("model_max_length")
     # Tokenizers without a limit of their own state 10^30.
-    limits = [limit for limit in (stated, positions, tokenizer) if isinstance(limit, int) and 0 < limit < 10**6]
+    limits = [
+        limit for limit in (stated, positions, tokenizer) if isinstance(limit, int) and 0 < limit < 10**6
+    ]
     return min(limits) if limits else DEFAULT_MAX_TOKENS
 
 
-def _pooling(folder: Path, model: dict[str, Any]) -> Pooling:
+def _pooling(folder: Path, family: str) -> Pooling:
     """As `1_Pooling/config.json` says; without it mean, but CLS for BGE, whose authors say so."""
     config = _json(folder / "1_Pooling" / "config.json")
     if not config:
-        return "cls" if "bge-" in _names(folder, model) else "mean"
+        return "cls" if "bge-" in family else "mean"
     asked = [mode for mode, wanted in config.items() if mode.startswith("pooling_mode_") and wanted is True]
     if isinstance(config.get("pooling_mode"), str):  # how newer versions write it
         asked = [f"pooling_mode_{config['pooling_mode']}"]
@@ -158,7 +171,7 @@ def _pooling(folder: Path, model: dict[str, Any]) -> Pooling:
     return known[0] if known else "mean"
 
 
-def _prefixes(folder: Path, config: dict[str, Any]) -> tuple[str, str]:
+def _prefixes(folder: Path, family: str) -> tuple[str, str]:
     """(query prefix, document prefix): the folder's own prompts, else what the model family is known to want."""
     prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
     query = next((str(prompts[name]) for name in ("query", "search_query") if prompts.get(name)), "")
@@ -167,16 +180,11 @@ def _prefixes(folder: Path, config: dict[str, Any]) -> tuple[str, str]:
     )
     if query or document:
         return query, document
-    names = _names(folder, config)
-    if "e5-" in names:
+    if "e5-" in family:
         return E5_PREFIXES
-    if "bge-" in names and "-en" in names:
+    if "bge-" in family and "-en" in family:
         return BGE_QUERY, ""
     return "", ""
-
-
-def _names(folder: Path, config: dict[str, Any]) -> str:
-    return f"{folder.name} {config.get('_name_or_path', '')}".lower().replace("_", "-")
 
 
 def _check_inputs(session: InferenceSession, graph: Path) -> None:
@@ -202,15 +210,15 @@ def _check_modules(folder: Path) -> None:
         )
 
 
-def _model_id(folder: Path, graph: Path, form: str) -> str:
-    """The folder's name and a hash of all that shapes a vector: weights, tokenizer and form."""
+def _fingerprint(folder: Path, graph: Path, form: str) -> str:
+    """A hash of all that shapes a vector: weights, tokenizer and form."""
     digest = hashlib.sha256(form.encode())
     # `_data` beside a graph holds the weights of one that is too large for a single file (2 GB).
     for path in (graph, graph.with_name(f"{graph.name}_data"), folder / "tokenizer.json"):
         if path.is_file():
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"{folder.name}/{digest.hexdigest()[:12]}"
+    return digest.hexdigest()[:12]
 
 
 def _output(session: InferenceSession, graph: Path) -> str:

@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 
@@ -61,16 +61,14 @@ class HttpEmbedder:
         `base_url` ends before `/embeddings`. Raises `InputError` for an unusable address or key, `ModelError` when
         the endpoint does not answer as it should.
         """
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise InputError(
-                f"{base_url!r} is not an http:// or https:// address", hint="set embedding_base_url"
-            )
+        parts = _address(base_url)
         if api_key and not (api_key.isascii() and api_key.isprintable()):
             raise InputError(
                 "the API key holds characters that cannot stand in a header", hint="copy it again"
             )
         self._model, self._parts, self._api_key, self._timeout_s = model, parts, api_key, timeout_s
+        # Not `netloc`, which may hold a password.
+        self._place = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         self._tokens = TextTokenizer(tokenizer, max_tokens=max_tokens)
         self._max_tokens = max_tokens
         self._queries = QueryCache()
@@ -123,7 +121,8 @@ class HttpEmbedder:
     def _request(self, texts: Sequence[str]) -> Matrix:
         if self._closed:
             raise ModelError(f"the embedding model {self._model} is closed", hint="open it again")
-        body = json.dumps({"model": self._model, "input": list(texts), "encoding_format": "float"}).encode()
+        cut = [self._tokens.cut(text) for text in texts]
+        body = json.dumps({"model": self._model, "input": cut, "encoding_format": "float"}).encode()
         for attempt in range(RETRIES + 1):
             try:
                 return self._vectors(self._post(body), len(texts))
@@ -161,12 +160,12 @@ class HttpEmbedder:
 
     def _unreachable(self, error: Exception) -> ModelError:
         return ModelError(
-            f"the embedding endpoint at {self._parts.netloc} does not answer: {error or type(error).__name__}",
+            f"the embedding endpoint at {self._place} does not answer: {error or type(error).__name__}",
             hint="is the server running, and embedding_base_url right?",
         )
 
     def _refusal(self, status: int, retry_after: str | None, data: bytes) -> Exception:
-        message = f"the embedding endpoint at {self._parts.netloc} answers {status}: {_error_text(data)}"
+        message = f"the embedding endpoint at {self._place} answers {status}: {_error_text(data)}"
         hint = {
             401: "check embedding_api_key",
             403: "check embedding_api_key",
@@ -179,7 +178,7 @@ class HttpEmbedder:
 
     def _malformed(self, what: str) -> ModelError:
         return ModelError(
-            f"the embedding endpoint at {self._parts.netloc} does not speak the protocol: {what}",
+            f"the embedding endpoint at {self._place} does not speak the protocol: {what}",
             hint="embedding_base_url should lead to an OpenAI-compatible server and end in /v1",
         )
 
@@ -200,6 +199,19 @@ class HttpEmbedder:
         if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
             raise self._malformed("a vector is zero or not finite")
         return unit_rows(vectors)
+
+
+def _address(base_url: str) -> SplitResult:
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, a broken IPv6 address
+        usable = False
+    if not usable:
+        raise InputError(
+            "the embedding endpoint is not an http:// or https:// address", hint="set embedding_base_url"
+        )
+    return parts
 
 
 class _TryAgainError(Exception):

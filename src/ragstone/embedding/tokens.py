@@ -35,6 +35,7 @@ class TextTokenizer:
         self._max_tokens = max_tokens
         # Special tokens that stand at the end (`[SEP]`) and must survive a cut.
         special = tokenizer.encode("a").special_tokens_mask
+        self._special = sum(special)
         self._tail = next((n for n, flag in enumerate(reversed(special)) if not flag), len(special))
 
     def ids(self, texts: Sequence[str]) -> list[TokenIds]:
@@ -53,6 +54,13 @@ class TextTokenizer:
             (encoding,) = self._tokenizer.encode_batch([_well_formed(text)], add_special_tokens=False)
         spans: list[tuple[int, int]] = encoding.offsets
         return spans
+
+    def cut(self, text: str) -> str:
+        """The start of `text` that fits `max_tokens`, for models that tokenize elsewhere."""
+        if len(text) <= self._max_tokens - self._special:
+            return text  # a token has at least one character
+        spans = self.spans(text)[: self._max_tokens - self._special]
+        return text[: spans[-1][1]] if spans else text
 
     def _encodings(self, texts: Sequence[str]) -> list[Encoding]:
         try:
