@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from damage import replace_bytes
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone
 from ragstone.collection import Collection
@@ -117,7 +118,7 @@ def test_a_damaged_segment_is_never_searched(
     if damage == "flipped":
         flip(path, path.stat().st_size // 2, keep_mtime=False)
     elif damage == "cut":
-        os.truncate(path, path.stat().st_size - 1)
+        replace_bytes(path, path.read_bytes()[:-1])
     else:
         path.unlink()
     with Ragstone(data, embedder=embedder) as engine:
@@ -159,7 +160,7 @@ def test_what_a_killed_sealing_left_is_removed_at_the_next_write(
     segments = data / "collections" / "default" / "segments"
     for name in ("0123.draft", "4567"):
         (segments / name).mkdir()
-        (segments / name / "index.faiss").write_bytes(b"half")
+        replace_bytes(segments / name / "index.faiss", b"half")
     (segments / "4567.trusted").write_text("{}")
     with Ragstone(data, embedder=embedder) as engine:
         assert engine.verify().ok

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from damage import replace_bytes
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone
 from ragstone.collection import Collection
@@ -119,7 +120,7 @@ class Store(RuleBasedStateMachine):
         data = bytearray(path.read_bytes())
         data[choice.randrange(len(data))] ^= 1 << choice.randrange(8)
         self.engine.close()
-        path.write_bytes(data)
+        replace_bytes(path, data)
         self.engine = Ragstone(self.home / "data", embedder=self.embedder)
         assert self.engine.repair().ok
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import replace_bytes
 from ragstone.errors import DamagedError
 from ragstone.index.dense import DenseIndex, Tail
 from ragstone.index.segment import Segment, build_segment, read_manifest, salvage, verify_files
@@ -87,10 +88,10 @@ def test_any_flipped_byte_fails_the_checksums(tmp_path: Path, name: str) -> None
     for position in range(0, len(good), 7):
         data = bytearray(good)
         data[position] ^= 1
-        (folder / name).write_bytes(data)
+        replace_bytes(folder / name, data)
         with pytest.raises(DamagedError, match="fails its checksum"):
             verify_files(folder, manifest)
-    (folder / name).write_bytes(good)
+    replace_bytes(folder / name, good)
     verify_files(folder, manifest)
 
 
@@ -104,7 +105,7 @@ def test_salvage_gives_the_rows_of_undamaged_blocks_and_only_those(tmp_path: Pat
     manifest = read_manifest(folder, manifest_sha256=built.manifest_sha256)
     data = bytearray((folder / "index.faiss").read_bytes())
     data[manifest.vectors_offset + (1 << 20) + 5] ^= 0x10  # in the second block
-    (folder / "index.faiss").write_bytes(data)
+    replace_bytes(folder / "index.faiss", data)
     saved, owners, halves = salvage(folder, manifest)
     lost = np.setdiff1d(ids, saved)
     assert lost.min() == (1 << 20) // 48 + 1
@@ -116,10 +117,10 @@ def test_salvage_gives_the_rows_of_undamaged_blocks_and_only_those(tmp_path: Pat
 def test_a_segment_is_trusted_until_a_file_of_it_changes(tmp_path: Path) -> None:
     folder = tmp_path / "segment"
     folder.mkdir()
-    (folder / "rows.u64").write_bytes(b"12345678")
+    replace_bytes(folder / "rows.u64", b"12345678")
     assert not is_trusted(folder)
     trust(folder)
     assert is_trusted(folder)
-    (folder / "rows.u64").write_bytes(b"12345679")
+    replace_bytes(folder / "rows.u64", b"12345679")
     assert not is_trusted(folder)
     assert not is_trusted(tmp_path / "gone")

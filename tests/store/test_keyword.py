@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import replace_bytes
 from ragstone.errors import DamagedError, LockedError, NotFoundError
 from ragstone.store.analysis import analyse
 from ragstone.store.keyword import KeywordEntry, KeywordIndex, damaged_files
@@ -190,13 +191,13 @@ def test_every_flipped_byte_of_a_data_file_is_found(tmp_path: Path) -> None:
     for path in files:
         data = path.read_bytes()
         for at in random.integers(0, len(data) - 1, 10).tolist():
-            path.write_bytes(data[:at] + bytes([data[at] ^ 1 << int(random.integers(8))]) + data[at + 1 :])
+            replace_bytes(path, data[:at] + bytes([data[at] ^ 1 << int(random.integers(8))]) + data[at + 1 :])
             assert damaged_files(folder) in ([path], []), at
             if at < len(data) - 200:  # outside the footer's free text every bit counts
                 assert damaged_files(folder) == [path]
-        path.write_bytes(data[: len(data) // 2])
+        replace_bytes(path, data[: len(data) // 2])
         assert damaged_files(folder) == [path]
-        path.write_bytes(data)
+        replace_bytes(path, data)
     files[0].unlink()
     assert damaged_files(folder) == [files[0]]
 
@@ -212,9 +213,9 @@ def test_any_flipped_bit_of_meta_json_is_found_before_it_is_believed(tmp_path: P
             break
         spoiled = bytearray(good)
         spoiled[position] ^= 1
-        meta.write_bytes(spoiled)
+        replace_bytes(meta, spoiled)
         assert damaged_files(tmp_path) == [meta]
         with pytest.raises(DamagedError):
             KeywordIndex.open(tmp_path, writable=False)
-        meta.write_bytes(good)
+        replace_bytes(meta, good)
     assert KeywordIndex.open(tmp_path, writable=False).search("apple", top_k=1)[0].tolist() == [1]
