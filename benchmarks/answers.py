@@ -1,7 +1,8 @@
 """Answers without a chat model: is the gold answer in it, is every quote verbatim, is the wrong corpus refused.
 
-Asks the real engine. xquad-en: the even-numbered questions (the odd ones chose the weights); xquad-de and hotpotqa
-were never tuned on. `--calibrate` fits grounding's constants anew, writes the curve, and sets both side by side.
+Asks the real engine. xquad-en: the even-numbered questions (the odd ones chose the weights of sentences); no answer of
+xquad-de or hotpotqa was tuned on, though half of their questions trained the refusals. `--calibrate` fits
+grounding's constants anew, writes the curve, and sets both side by side.
 
     python -m benchmarks.answers ../shared/data [--calibrate] [--data-dir DIR] [--passages 20000]
 """
@@ -173,6 +174,7 @@ def _draw(points: Sequence[Mapping[str, float]], threshold: float) -> None:
         f'<text x="{left - 8}" y="{top + height - i * height / 4 + 4:.0f}" text-anchor="end">{80 + i * 5} %</text>'
         for i in range(5)
     )
+    report.RESULTS.mkdir(exist_ok=True)
     (report.RESULTS / "answers.svg").write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 30}" height="{top + height + 50}" '
         'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'

@@ -43,7 +43,7 @@ HELD_OUT = frozenset(
 )
 SAME = frozenset({"xquad-en-ir", "xquad-de-ir"})  # the same paragraphs: no wrong corpus for each other
 MISSING_FACT = ("xquad-en-ir", "itself without the paragraph")  # reported, never trained on: best effort
-FALSE_REFUSALS = 0.05  # of the training questions, each pair counting the same; the threshold follows
+FALSE_REFUSALS = 0.04  # of the training questions, each pair counting the same; the threshold follows
 SWAPPED_WEIGHT = (
     4.0  # two pairs of exchanged names stand for what people ask most: the right words, an unknown name
 )
