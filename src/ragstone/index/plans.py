@@ -1,0 +1,218 @@
+"""Plans: which FAISS index is built over a set of vectors, with which parameters; no FAISS in here.
+
+A plan is data, written to manifests and tuning results and read back from them, so each value is checked
+where it comes in. Names are those of the reference documents and of FAISS's factory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ragstone.errors import InputError
+
+# What each type takes to be built: parameter → (default, lowest, highest). Sources of the defaults: FEATURES
+# "Reference defaults" for the five documented types; DESIGN "What the measurements say" for the others.
+_M = (32, 4, 128)
+_NLIST = (100, 1, 1 << 18)
+_PARAMETERS: Mapping[str, Mapping[str, tuple[int, int, int]]] = {
+    "Flat": {},
+    "Flat,FP16": {},
+    "SQ8": {},
+    "LSH": {"nbits": (0, 8, 1 << 15)},  # 0: four bits a dimension
+    "PQ,FastScan": {"n_subquantizers": (0, 1, 4096)},  # 0: one for two dimensions, 4 bits each
+    "IVF": {"nlist": _NLIST},
+    "IVF,SQ8": {"nlist": _NLIST},
+    "IVF,PQ,FastScan": {"nlist": _NLIST, "n_subquantizers": (0, 1, 4096)},
+    "HNSW": {"m": _M, "ef_construction": (200, 8, 4096)},
+    "HNSW,SQ8": {"m": _M, "ef_construction": (100, 8, 4096)},
+    "OPQ+HNSW": {
+        "n_subquantizers": (32, 1, 4096),
+        "m_pq": (8, 4, 8),  # bits of one code; FAISS's HNSW over PQ knows no wider ones
+        "m_hnsw": (16, 4, 128),
+        "ef_construction": (200, 8, 4096),
+    },
+}
+INDEX_TYPES = tuple(_PARAMETERS)
+
+# What a search turns to trade time for recall, and where it starts.
+_KNOBS: Mapping[str, tuple[str, int]] = {
+    "IVF": ("nprobe", 10),
+    "IVF,SQ8": ("nprobe", 10),
+    "IVF,PQ,FastScan": ("nprobe", 10),
+    "HNSW": ("ef_search", 64),
+    "HNSW,SQ8": ("ef_search", 64),
+    "OPQ+HNSW": ("ef_search", 64),
+}
+MAX_EFFORT = 1 << 16
+
+# Codes of these lose enough that their order wants the exact vectors' word.
+_COARSE = frozenset({"LSH", "PQ,FastScan", "IVF,PQ,FastScan", "OPQ+HNSW"})
+_EXACT = frozenset({"Flat", "Flat,FP16"})
+
+TRAIN_ROWS_PER_LIST = 39  # FAISS's own minimum for k-means
+_CODE_BITS = 4  # FastScan's
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An index type and what it is built with; `parameters` is complete, each value inside its range."""
+
+    index_type: str
+    parameters: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        given = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
+        return f"{self.index_type} ({given})" if given else self.index_type
+
+    def to_json(self) -> dict[str, object]:
+        """A JSON object that `plan_from_json` reads back."""
+        return {"index_type": self.index_type, "parameters": dict(self.parameters)}
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What one search spends: `probes` is `ef_search` or `nprobe` (0 where the type has neither),
+    `candidates` how many rows are ranked again by their exact vectors (0: the index's own order stands)."""
+
+    probes: int = 0
+    candidates: int = 0
+
+
+def make_plan(index_type: str, *, dim: int, **given: int) -> Plan:
+    """A checked plan for `dim`-dimensional vectors; parameters not given get their defaults.
+
+    Raises `InputError` naming the type, the parameter, its value and what it may be.
+    """
+    known = _PARAMETERS.get(index_type)
+    if known is None:
+        raise InputError(f"no index type {index_type!r}", hint="one of " + ", ".join(INDEX_TYPES))
+    unknown = sorted(given.keys() - known.keys())
+    if unknown:
+        takes = ", ".join(known) or "no parameters"
+        raise InputError(f"{index_type} has no parameter {unknown[0]!r}", hint=f"it takes {takes}")
+    parameters: dict[str, int] = {}
+    for name, (default, lowest, highest) in known.items():
+        value = given.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InputError(f"{name} of {index_type} is {value!r}, not a whole number")
+        if value != default and not lowest <= value <= highest:
+            raise InputError(f"{name} of {index_type} is {value}, the range is {lowest} to {highest:,}")
+        parameters[name] = value
+    if parameters.get("n_subquantizers") == 0:
+        parameters["n_subquantizers"] = _pairs(dim)
+    if parameters.get("nbits") == 0:
+        parameters["nbits"] = 4 * dim
+    split = parameters.get("n_subquantizers")
+    if split is not None and dim % split:
+        raise InputError(
+            f"n_subquantizers of {index_type} is {split}, which does not divide the dimension {dim}",
+            hint=f"one of {', '.join(str(d) for d in range(1, dim + 1) if dim % d == 0)}",
+        )
+    return Plan(index_type, parameters)
+
+
+def plan_from_json(fields: object, *, dim: int) -> Plan:
+    """The plan that `Plan.to_json` wrote. Raises `InputError` for anything else."""
+    if not isinstance(fields, dict) or not isinstance(fields.get("parameters", {}), dict):
+        raise InputError("a plan is an object with index_type and parameters")
+    return make_plan(str(fields.get("index_type")), dim=dim, **fields.get("parameters", {}))
+
+
+def fitted(plan: Plan, *, count: int, dim: int) -> tuple[Plan, str | None]:
+    """The plan that `count` vectors can carry, and why it differs from the one asked for (None: it does not).
+
+    Fewer vectors than lists need get fewer lists; fewer than a code book has entries are kept as they are.
+    """
+    codes = {"PQ,FastScan": _CODE_BITS, "IVF,PQ,FastScan": _CODE_BITS}.get(plan.index_type)
+    codes = plan.parameters.get("m_pq", codes)
+    if codes is not None and count < 1 << codes:
+        reason = f"{plan.index_type} needs {1 << codes} vectors to learn its codes, there are {count}: Flat"
+        return Plan("Flat"), reason
+    wanted = plan.parameters.get("nlist")
+    possible = max(1, count // TRAIN_ROWS_PER_LIST)
+    if wanted is not None and wanted > possible:
+        reason = (
+            f"{count} vectors fill {possible} lists of {TRAIN_ROWS_PER_LIST}, not {wanted}: nlist={possible}"
+        )
+        given = {**plan.parameters, "nlist": possible}
+        return make_plan(plan.index_type, dim=dim, **given), reason
+    return plan, None
+
+
+def knob(index_type: str) -> str | None:
+    """The search parameter that trades time for recall: `nprobe`, `ef_search`, or None."""
+    name, _ = _KNOBS.get(index_type, (None, 0))
+    return name
+
+
+def default_effort(plan: Plan, *, top_k: int, count: int) -> Effort:
+    """A search without a stated recall: the documented knob, and four candidates a hit where codes are coarse."""
+    _, probes = _KNOBS.get(plan.index_type, ("", 0))
+    candidates = 4 * top_k if plan.index_type in _COARSE else 0
+    return fitted_effort(plan, Effort(probes, candidates), top_k=top_k, count=count)
+
+
+def fitted_effort(plan: Plan, effort: Effort, *, top_k: int, count: int) -> Effort:
+    """An effort that can find `top_k` of `count` rows: the knob not below what the candidates need."""
+    candidates = min(max(effort.candidates, top_k), count) if effort.candidates else 0
+    probes = min(effort.probes, MAX_EFFORT)
+    if knob(plan.index_type) == "ef_search":
+        probes = max(probes, candidates, min(top_k, count))
+    elif knob(plan.index_type) == "nprobe":
+        probes = max(1, min(probes, plan.parameters["nlist"]))
+    return Effort(probes, candidates)
+
+
+def is_exact(plan: Plan) -> bool:
+    """Whether the plan scans every vector at full (or half) precision, so that there is nothing to tune."""
+    return plan.index_type in _EXACT
+
+
+def efforts(plan: Plan, *, top_k: int, count: int) -> list[Effort]:
+    """The settings worth calibrating for a plan, cheapest first; a single empty one for exact plans."""
+    if is_exact(plan):
+        return [Effort()]
+    start = max(top_k, 10)
+    if knob(plan.index_type) is None:
+        found = [Effort(0, start * factor) for factor in (1, 2, 3, 4, 6, 8, 12, 16, 32)]
+    elif knob(plan.index_type) == "ef_search":
+        factor = 1 if plan.index_type == "HNSW" else 2
+        found = [
+            Effort(max(ef, start), 0 if plan.index_type == "HNSW" else min(factor * start, max(ef, start)))
+            for ef in (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)
+        ]
+    else:
+        lists = plan.parameters["nlist"]
+        steps = [max(1, round(lists * 2 ** (step / 2) / 256)) for step in range(17)]
+        factors = (4, 8, 16) if plan.index_type in _COARSE else (2,)
+        again = 0 if plan.index_type == "IVF" else start
+        found = [Effort(min(n, lists), again * f) for n in steps for f in factors]
+    fitting = [fitted_effort(plan, effort, top_k=top_k, count=count) for effort in found]
+    return list(dict.fromkeys(fitting))
+
+
+def bytes_per_vector(plan: Plan, *, dim: int) -> float:
+    """Bytes of memory that one vector takes in the index itself, the exact vectors beside it not counted."""
+    codes = plan.parameters.get("n_subquantizers", 0)
+    links = 2 * plan.parameters.get("m", plan.parameters.get("m_hnsw", 0)) * 4 + 8
+    ids = 8
+    return {
+        "Flat": 4 * dim,
+        "Flat,FP16": 2 * dim,
+        "SQ8": dim,
+        "LSH": math.ceil(plan.parameters.get("nbits", 0) / 8),
+        "PQ,FastScan": codes / 2,
+        "IVF": 4 * dim + ids,
+        "IVF,SQ8": dim + ids,
+        "IVF,PQ,FastScan": codes / 2 + ids,
+        "HNSW": 4 * dim + links,
+        "HNSW,SQ8": dim + links,
+        "OPQ+HNSW": codes * plan.parameters.get("m_pq", 8) / 8 + links,
+    }[plan.index_type]
+
+
+def _pairs(dim: int) -> int:
+    """The number of subquantizers nearest below one for two dimensions that divides `dim`."""
+    return max(split for split in range(1, max(1, dim // 2) + 1) if dim % split == 0)
