@@ -14,6 +14,7 @@ from cli.shells import COMMAND, FERRY, KEEPER, Run, Shell, write_documents
 
 COMMANDS = (
     "index", "search", "ask", "chat", "serve", "list", "delete", "verify", "stats", "doctor", "config", "eval",
+    "import", "rollback",
 )  # fmt: skip
 
 

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from ragstone.cli import asking, care, configuration, documents, evaluating, indexing, searching, serving
+from ragstone.cli import (
+    asking,
+    care,
+    configuration,
+    documents,
+    evaluating,
+    importing,
+    indexing,
+    searching,
+    serving,
+)
 from ragstone.cli.failures import PIPE_CLOSED, guarded
 from ragstone.cli.invocation import Invocation
 from ragstone.cli.terminal import prepare_streams
@@ -61,6 +71,8 @@ _add(documents.delete, "delete", "ragstone delete notes/old-plan.md")
 _add(care.verify, "verify", "ragstone verify --json")
 _add(documents.stats, "stats", "ragstone stats --collection papers")
 _add(care.doctor, "doctor", "ragstone doctor --repair")
+_add(importing.import_store, "import", "ragstone import llamaindex ./storage --collection papers --dry-run")
+_add(importing.rollback, "rollback", "ragstone rollback --collection papers")
 app.add_typer(configuration.app)
 _add(evaluating.evaluate, "eval", "ragstone eval ~/beir/scifact --modes hybrid,keyword")
 

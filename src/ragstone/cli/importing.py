@@ -1,0 +1,231 @@
+"""`import` and `rollback`: take over another tool's index, and undo it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ragstone.cli import invocation, terminal
+from ragstone.cli.failures import FAILED
+from ragstone.cli.indexing import bar, stop_on_signal
+from ragstone.cli.invocation import JsonFlag
+from ragstone.errors import InputError
+
+if TYPE_CHECKING:
+    from ragstone.engine import Ragstone
+    from ragstone.importers.journal import Journal
+    from ragstone.importers.records import ForeignStore
+    from ragstone.importers.run import Options, Outcome
+    from ragstone.importers.take_over import ImportReport
+
+LISTED = 20  # records left out that are shown; --json has them all
+
+
+def import_store(
+    context: typer.Context,
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[FORMAT] PATH",
+            help="llamaindex, langchain, chroma, txtai, faiss, embedded, or auto (also when left out); and where.",
+        ),
+    ],
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What made the vectors: minilm, a model's folder, openai:NAME."),
+    ] = None,
+    reembed: Annotated[bool, typer.Option("--reembed", help="Embed the texts, drop the vectors.")] = False,
+    only: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One collection or namespace of several.")
+    ] = None,
+    texts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A FAISS file's texts (JSON, JSONL).")
+    ] = None,
+    allow_pickle_layout: Annotated[
+        bool, typer.Option("--allow-pickle-layout", help="Read .meta pickles, as data: nothing runs.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check all, write nothing.")] = False,
+    backup: Annotated[bool, typer.Option("--backup", help="Keep a checked copy of the source.")] = False,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="At the end, move the source to <name>_backup_json.")
+    ] = False,
+    shadow: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Compare N answers with the source's own.")
+    ] = 0,
+    json_output: JsonFlag = False,
+) -> int:
+    """Take over another tool's index: vectors, texts and metadata, without embedding anything again.
+
+    The source is only read. The same command goes on after a stop and changes nothing when all is there;
+    `ragstone rollback` undoes it. Exit status 1: some records could not be carried over.
+    """
+    from ragstone.importers.formats import open_foreign
+    from ragstone.importers.run import Options, already_moved
+
+    format_, path = _format_and_path(source)
+    settings = invocation.of(context).settings()
+    moved = already_moved(settings.data_dir, settings.collection, path)
+    if moved is not None:
+        return _say_moved(moved, json_output=json_output)
+    store = open_foreign(
+        format_, path, only=only, texts=texts, allow_pickle=allow_pickle_layout, work_folder=settings.data_dir
+    )
+    options = Options(model, reembed, dry_run, backup, in_place, shadow)
+    with invocation.of(context).engine() as engine:
+        outcome = _run(engine, store, options, settings.data_dir, json_output=json_output)
+    if json_output:
+        terminal.say_json(_json(outcome))
+    else:
+        _show(outcome)
+    return FAILED if outcome.report.left_out else 0
+
+
+def _format_and_path(source: list[str]) -> tuple[str, Path]:
+    if len(source) > 2:
+        raise InputError(
+            f"{len(source)} words, [FORMAT] PATH are wanted", hint="quote a path that holds spaces"
+        )
+    format_, path = source if len(source) == 2 else ("auto", source[0])
+    return format_, Path(path).expanduser().absolute()
+
+
+def _run(
+    engine: Ragstone, store: ForeignStore, options: Options, data_dir: Path, *, json_output: bool
+) -> Outcome:
+    from ragstone.importers.run import run_import
+
+    with stop_on_signal() as stopped:
+        if json_output or not terminal.err().is_terminal:
+            return run_import(engine, store, options, data_dir=data_dir, cancelled=stopped)
+        with bar() as show:
+            return run_import(
+                engine,
+                store,
+                options,
+                data_dir=data_dir,
+                progress=lambda done: show("importing", done, 0),
+                cancelled=stopped,
+            )
+
+
+# -- what is said ------------------------------------------------------------------------------------------------
+
+
+def _json(outcome: Outcome) -> dict[str, Any]:
+    from ragstone.wire import plain_json
+
+    report: dict[str, Any] = plain_json(outcome.report)
+    return {
+        **report,
+        "copied_to": plain_json(outcome.copied_to),
+        "moved_to": plain_json(outcome.moved_to),
+        "shadow": plain_json(outcome.overlap),
+    }
+
+
+def _show(outcome: Outcome) -> None:
+    from rich.text import Text
+
+    report = outcome.report
+    parts = [
+        f"{report.added:,} {'to import' if report.dry_run else 'imported'}",
+        f"{report.unchanged:,} unchanged",
+    ]
+    if report.replaced:
+        parts.append(f"{report.replaced:,} {'to replace' if report.dry_run else 'replaced'}")
+    if report.left_out:
+        parts.append(f"{len(report.left_out):,} left out")
+    detail = (
+        f" · {report.layout} → {report.collection} · {report.embedded:,} embedded · {report.seconds:.1f} s"
+    )
+    terminal.say(Text.assemble((", ".join(parts), "bold"), terminal.clean(detail)))
+    dim = f", {report.dim} dimensions" if report.dim else ""
+    terminal.say(f"model        {terminal.clean(report.model)}{dim}")
+    if outcome.overlap is not None:
+        found = outcome.overlap
+        asked = terminal.count(found.queries, "vector")
+        terminal.say(
+            f"shadow       {asked} asked: overlap@10 {found.overlap_at_10:.4f}, same first {found.same_first:.4f}"
+        )
+    for name, place in (("backup", outcome.copied_to), ("moved to", outcome.moved_to)):
+        if place is not None:
+            terminal.say(f"{name:<12} {terminal.place(str(place))}")
+    _show_losses(report)
+
+
+def _show_losses(report: ImportReport) -> None:
+    from rich.text import Text
+
+    for name, number in report.not_carried.items():
+        terminal.note(
+            Text.assemble(("not carried over ", "yellow"), f"{number:,} × {terminal.one_line(name)}")
+        )
+    for left in report.left_out[:LISTED]:
+        terminal.note(
+            Text.assemble(
+                ("left out ", "red"), f"{terminal.one_line(left.id)}: {terminal.one_line(left.reason)}"
+            )
+        )
+    if len(report.left_out) > LISTED:
+        terminal.note(f"and {len(report.left_out) - LISTED:,} more; --json lists all")
+    if report.gone:
+        terminal.note(
+            f"{terminal.count(report.gone, 'document')} of an earlier import are no longer in the source; they are kept"
+        )
+    for said in report.notes:
+        terminal.note(f"note: {terminal.one_line(said)}")
+
+
+def _say_moved(moved: Journal, *, json_output: bool) -> int:
+    """A second in-place import of the same folder: there is nothing to do."""
+    if json_output:
+        terminal.say_json(
+            {
+                "already_imported": True,
+                "collection": moved.collection,
+                "source": moved.source,
+                "moved_to": moved.moved_to,
+            }
+        )
+    else:
+        terminal.say(f"already imported into {moved.collection}; the old index is at {moved.moved_to}")
+    return 0
+
+
+# -- undo --------------------------------------------------------------------------------------------------------
+
+
+def rollback(
+    context: typer.Context,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="PATH", help="The source; without it, the latest import.")
+    ] = None,
+    *,
+    json_output: JsonFlag = False,
+) -> int:
+    """Undo an import: its documents leave the index, and a source moved by --in-place goes back.
+
+    Checksums are compared first. Exit status 1: the source is not what it was when it was imported.
+    """
+    from ragstone.importers.rollback import roll_back
+
+    data_dir = invocation.of(context).settings().data_dir
+    with invocation.of(context).engine() as engine:
+        report = roll_back(engine, data_dir=data_dir, source=source)
+    if json_output:
+        from ragstone.wire import plain_json
+
+        terminal.say_json(plain_json(report))
+        return 0 if report.source_intact else FAILED
+    removed = f"collection {report.collection} removed" if report.collection_removed else "the others stay"
+    terminal.say(f"{terminal.count(report.documents, 'document')} removed, {removed}", style="bold")
+    state = (
+        "is what it was when it was imported" if report.source_intact else "has changed since it was imported"
+    )
+    terminal.say(f"{terminal.place(report.source)} {'is back and ' if report.source_restored else ''}{state}")
+    for path in report.source_changed[:LISTED]:
+        terminal.note(f"changed or missing: {terminal.clean(path)}")
+    return 0 if report.source_intact else FAILED
