@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from benchmarks.answers_data import DataSet, Library
 from ragstone.answering.grounding import WEIGHTS, grounding_features
-from ragstone.answering.passages import score_sentences
+from ragstone.answering.passages import score_passages
 from ragstone.answering.terms import analyse_question
 
 FEATURES = tuple(WEIGHTS)
@@ -181,7 +181,7 @@ def _ask(
             text, top_k=HITS, collections=[collection], filter=without(key) if without else None
         ).hits
         question = analyse_question(text, idf=idf)
-        ranked = score_sentences(question, hits, embedder=library.embedder)
+        ranked = score_passages(question, hits, embedder=library.embedder)
         if ranked:
             features = grounding_features(question, hits, ranked)
             found.append(Case(pair, key, answerable, tuple(features[name] for name in FEATURES)))

@@ -10,7 +10,7 @@ import pytest
 from samples import FERRY, LIGHTHOUSE, WordEmbedder, hit
 
 from ragstone.answering.grounding import ground
-from ragstone.answering.passages import score_sentences
+from ragstone.answering.passages import score_passages
 from ragstone.answering.terms import analyse_question
 from ragstone.embedding import load_embedder
 from ragstone.types import Embedder, Hit
@@ -20,7 +20,7 @@ QUESTIONS = 40
 
 def answerable(question: str, hits: Sequence[Hit], embedder: Embedder) -> bool:
     asked = analyse_question(question)
-    return ground(asked, hits, score_sentences(asked, hits, embedder=embedder)).answerable
+    return ground(asked, hits, score_passages(asked, hits, embedder=embedder)).answerable
 
 
 def test_no_hits_and_empty_hits_hold_no_answer() -> None:
@@ -31,7 +31,7 @@ def test_no_hits_and_empty_hits_hold_no_answer() -> None:
 def test_an_inflected_word_is_the_same_word() -> None:
     asked = analyse_question("Wie hoch ist der Leuchtturm?")
     hits = [hit("Die Höhe des Leuchtturms beträgt 41 Meter.", title="Insel")]
-    ranked = score_sentences(asked, hits, embedder=WordEmbedder())
+    ranked = score_passages(asked, hits, embedder=WordEmbedder())
     assert ranked[0].coverage > 0
 
 

@@ -16,7 +16,7 @@ from ragstone.answering.citations import check_citations
 from ragstone.answering.extractive import extract
 from ragstone.answering.grounding import ground
 from ragstone.answering.packing import CountTokens, pack
-from ragstone.answering.passages import Sentence, score_sentences
+from ragstone.answering.passages import Passage, score_passages
 from ragstone.answering.prompt import NO_ANSWER, Prompt, build_prompt, standalone_question
 from ragstone.answering.templates import BUILT_IN, Templates
 from ragstone.answering.terms import Idf, analyse_question
@@ -132,7 +132,7 @@ def answer_events(
     yield AnswerSources(run.hits)
     with run.timed("ground"):
         asked = analyse_question(standalone_question(question, history), idf=idf)
-        ranked = score_sentences(asked, run.hits, embedder=embedder)
+        ranked = score_passages(asked, run.hits, embedder=embedder)
         grounding = ground(asked, run.hits, ranked)
     if cancelled is not None and cancelled():
         raise CancelledError("stopped before the answer")
@@ -152,7 +152,7 @@ def answer_events(
         )
 
 
-def _extractive(run: _Run, ranked: Sequence[Sentence]) -> Iterator[AnswerEvent]:
+def _extractive(run: _Run, ranked: Sequence[Passage]) -> Iterator[AnswerEvent]:
     with run.timed("extract"):
         text, citations = extract(run.hits, ranked)
     yield AnswerToken(text)
@@ -162,7 +162,7 @@ def _extractive(run: _Run, ranked: Sequence[Sentence]) -> Iterator[AnswerEvent]:
 def _generated(
     run: _Run,
     prompt: Prompt,
-    ranked: Sequence[Sentence],
+    ranked: Sequence[Passage],
     chat_model: ChatModel,
     *,
     timeout_s: float,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ragstone.answering.passages import Sentence
+from ragstone.answering.passages import Passage
 from ragstone.answering.terms import Question, stems
 from ragstone.types import Hit
 
@@ -41,7 +41,7 @@ class Grounding:
         return self.probability >= THRESHOLD
 
 
-def ground(question: Question, hits: Sequence[Hit], ranked: Sequence[Sentence]) -> Grounding:
+def ground(question: Question, hits: Sequence[Hit], ranked: Sequence[Passage]) -> Grounding:
     """How likely `hits` answer `question`; `ranked` are their scored sentences. No hits: probability 0."""
     if not hits or not ranked:
         return Grounding(0.0, {})
@@ -51,7 +51,7 @@ def ground(question: Question, hits: Sequence[Hit], ranked: Sequence[Sentence]) 
 
 
 def grounding_features(
-    question: Question, hits: Sequence[Hit], ranked: Sequence[Sentence]
+    question: Question, hits: Sequence[Hit], ranked: Sequence[Passage]
 ) -> dict[str, float]:
     """The measurements behind `Grounding`, each in [0, 1].
 
