@@ -124,6 +124,16 @@ def test_a_value_in_a_table_stands_behind_its_columns_name_and_both_are_cited() 
     assert [WINDS[c.start - 70 : c.end - 70] for c in (header, row)] == [header.quote, row.quote]
 
 
+def test_a_line_of_a_form_does_not_answer_for_its_title_alone() -> None:
+    form = hit(
+        "Built: 1994\nCars: 12\n\nThe ramp of the ship got stuck in May.", title="The ramp of the Kittiwake"
+    )
+    assert answer("Why did the ramp of the Kittiwake get stuck?", [form])[0].startswith(
+        "The ramp of the ship"
+    )
+    assert answer("How many cars fit on the Kittiwake?", [form])[0].startswith("Cars: 12 [1]")
+
+
 def test_a_record_comes_with_the_field_that_names_it() -> None:
     roster = (
         "name: Agnes Tull\n\nday: Monday; captain: Ines\nday: Saturday; captain: Joan\n\nname: Kittiwake\n\n"

@@ -80,6 +80,40 @@ def test_rows_of_a_table_stand_under_the_names_of_its_columns() -> None:
         ]
 
 
+GRID = """+-----+----------+
+| Key | Meaning  |
++=====+==========+
+| ESC | stops    |
+|     | it all   |
++-----+----------+
+| TAB | moves on |
++-----+----------+"""
+
+
+def test_a_row_drawn_over_several_lines_is_one_row() -> None:
+    found = [(role, cells(words), header) for role, words, header in read(GRID)]
+    assert found == [
+        ("label", ["Key", "Meaning"], ""),
+        ("row", ["ESC", "stops it all"], "| Key | Meaning  |"),
+        ("row", ["TAB", "moves on"], "| Key | Meaning  |"),
+    ]
+    rest = GRID[GRID.index("| ESC") :]
+    assert [header for _, _, header in read(rest)] == ["", ""]  # a border of = alone stands below names
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "for ship in ships:\n    if ship.late():\n        wait(ship)\n    else:\n        sail(ship)",
+        "$ cat ships | grep Skua",
+        "value ::= digit | letter",
+    ],
+)
+def test_lines_of_a_program_are_no_rows_or_fields_to_answer_with(code: str) -> None:
+    assert {role for role, _, _ in read(f"It runs so.\n\n{code}")} <= {"sentence", "label"}
+    assert any(code.startswith(words[:7]) for words in standing(f"{code}\n\nIt runs so."))
+
+
 def test_the_first_row_of_a_table_that_began_in_another_chunk_names_no_columns() -> None:
     assert read("roof | Colm\nyard | Miriam", opens=False) == [
         ("row", "roof | Colm", ""),

@@ -119,7 +119,7 @@ def _pieces(hits: Sequence[Hit], chosen: Sequence[Passage]) -> Iterator[_Piece]:
         shown = passage.quotes if passage.role is Role.ROW else fresh
         text = _text([_slice(hits, number, span) for span in shown], passage.role)
         spans = _joined(hits, number, fresh)
-        if last is not None and last.hit == number and Role.ROW not in {passage.role, last.role}:
+        if last is not None and last.hit == number and passage.role is last.role is Role.SENTENCE:
             together = _joined(hits, number, (*last.spans, *spans))
             if len(together) < len(last.spans) + len(spans):
                 last = _Piece(number, passage.role, f"{last.text} {text}", together)

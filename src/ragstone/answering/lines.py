@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import TypeAlias
 
 Span: TypeAlias = tuple[int, int]
@@ -19,9 +19,11 @@ Span: TypeAlias = tuple[int, int]
 LABEL_WORDS_MAX = 12
 LABEL_CHARS_MAX = 96  # where words have no spaces between them
 LABEL_LINES_MAX = 2
+INDENT_MAX = 2  # what is set further in is quoted or code
 # Lines that end before they are full are lines on purpose (a recipe, subtitles): most of at least three do.
 SHORT_LINES_MIN = 3
 SHORT_LINES_SHARE = 0.6
+CODE_SHARE = 0.2  # of a program's lines many look like nothing ("else", "break")
 # A line with bars or names and a longer stretch between them is prose: "Rome (Latin: Roma; Greek: Rhome) is …".
 CELL_CHARS_MAX = 300
 
@@ -40,10 +42,11 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`text` without the white space around it, at `start:end` of the whole."""
+    """`text` without the white space around it, at `start:end` of the whole, `indent` characters into its line."""
 
     start: int
     end: int
+    indent: int
     text: str
     shape: Shape
 
@@ -62,6 +65,12 @@ _GAP = re.compile(r"[^\S\n]{2,}")
 BOILERPLATE = re.compile(
     r"(?:©|\(c\) |copyright\b|all rights reserved|page \d{1,6} of \d{1,6}\Z|unsubscribe\b)", re.IGNORECASE
 )
+_CODE_START = re.compile(
+    r"(?:\$ |>>> |</?\w|[@}\])]|//|/\*|import |from [\w.]{1,80} import "
+    r"|(?:def|class|return|const|let|var|if|for) .*[:;({]\Z)"
+)
+_CODE_INSIDE = re.compile(r"[;{}(\[=\\]\Z|\w\(\)| (?:=|==|=>|::=|:=|->|\|\|) |\w\.\w+\(")
+_TAG = re.compile(r"</?\w[^<>]{0,200}>\Z")
 _DIRECTIVE = re.compile(r"\.\. [\w:-]{1,40}::\Z")  # reStructuredText's, alone on its line
 # What only says something about a document, where reStructuredText and mails put it.
 _ABOUT = frozenset(
@@ -75,8 +84,9 @@ def lines_of(text: str) -> list[Line]:
     position = 0
     for raw in text.split("\n"):
         stripped = raw.strip()
-        start = position + len(raw) - len(raw.lstrip()) if stripped else position
-        lines.append(Line(start, start + len(stripped), stripped, shape_of(stripped)))
+        indent = len(raw) - len(raw.lstrip()) if stripped else 0
+        start = position + indent
+        lines.append(Line(start, start + len(stripped), indent, stripped, shape_of(stripped)))
         position += len(raw) + 1
     return lines
 
@@ -87,7 +97,11 @@ def shape_of(line: str) -> Shape:
         return Shape.RULE
     if _HASH.match(line) and not line.endswith("."):  # with a full stop it is a comment in code
         return Shape.HASH
-    if line.startswith("|") or (" | " in line and max(map(len, line.split(" | "))) <= CELL_CHARS_MAX):
+    if line.startswith("|"):
+        return Shape.BARS
+    if is_code(line):
+        return Shape.PROSE
+    if " | " in line and max(map(len, line.split(" | "))) <= CELL_CHARS_MAX:
         return Shape.BARS
     pair = _PAIR.match(line)
     if pair is None or ITEM.match(line) or pair["name"].count("(") != pair["name"].count(")"):
@@ -98,10 +112,18 @@ def shape_of(line: str) -> Shape:
     return Shape.PAIR
 
 
+def is_code(line: str) -> bool:
+    """Whether a line looks like one of a program or a command, as most of a program's lines do."""
+    return _CODE_START.match(line) is not None or _CODE_INSIDE.search(line) is not None
+
+
 def cells(row: str) -> list[str]:
-    """The cells of a row written with bars, or with two spaces between them."""
-    parts = row.strip().strip("|").split("|") if "|" in row else _GAP.split(row.strip())
-    return [" ".join(part.split()) for part in parts]
+    """The cells of a row written with bars, or with two spaces between them; a row may go over several lines."""
+    lines = [
+        line.strip().strip("|").split("|") if "|" in line else _GAP.split(line.strip())
+        for line in row.strip().split("\n")
+    ]
+    return [" ".join(" ".join(parts).split()) for parts in zip_longest(*lines, fillvalue="")]
 
 
 def fields(row: str) -> list[Span]:
@@ -135,8 +157,10 @@ def is_label(block: Sequence[Line], below: Sequence[Line] | None) -> bool:
     """A line or two of few words without a stop, other than an item, a row, or a field among others."""
     words = " ".join(line.text for line in block)
     hashed = len(block) == 1 and block[0].shape is Shape.HASH
-    if hashed or BOILERPLATE.match(words) or _DIRECTIVE.match(words):
+    if hashed or BOILERPLATE.match(words) or _DIRECTIVE.match(words) or _TAG.match(words):
         return True
+    if block[0].indent > INDENT_MAX or is_code(words):
+        return False
     shapes = {line.shape for line in block}
     if len(block) == 1 and below is not None and not _is_record(below[0]):
         shapes.discard(Shape.PAIR)  # "Route 1: Hollin" above its timetable
@@ -153,7 +177,8 @@ def is_label(block: Sequence[Line], below: Sequence[Line] | None) -> bool:
 def heads(block: Sequence[Line]) -> bool:
     """Whether a label is a heading, other than a salutation or what is printed on every page."""
     words = block[-1].text
-    return not (words.endswith((",", "，")) or BOILERPLATE.match(words) or _DIRECTIVE.match(words))
+    printed = BOILERPLATE.match(words) or _DIRECTIVE.match(words) or _TAG.match(words)
+    return not printed and not words.endswith((",", "，"))
 
 
 def _is_record(line: Line) -> bool:
@@ -201,6 +226,8 @@ def are_names(row: Sequence[str]) -> bool:
 def are_short_lines(run: Sequence[Line]) -> bool:
     """Whether most lines end before they are full: the next word would have fitted the longest line."""
     if len(run) < SHORT_LINES_MIN or any(ITEM.match(line.text) for line in run):
+        return False
+    if sum(is_code(line.text) for line in run) > CODE_SHARE * len(run):
         return False
     full = max(len(line.text) for line in run)
     early = sum(

@@ -45,6 +45,8 @@ _ASKS_ABOUT: Mapping[str, frozenset[str]] = {
     )
     for name in names.split()
 }
+# What means little without its document's title.
+_UNTITLED = frozenset({Role.ROW, Role.FIELD, Role.ABOUT})
 _WORD = re.compile(r"[^\W\d_]+")
 # A sentence that begins so goes on about what the one before it said.
 _LEANS = re.compile(
@@ -111,39 +113,45 @@ def _lexical(question: Question, number: int, hit: Hit, count: int) -> Iterator[
     for i, stretch in enumerate(found):
         text = hit.text[stretch.start : stretch.end]
         above, header = sections[stretch.section], headers[stretch.header]
+        answered = _answered(question, hit.text, stretch, own=own[i], header=header, above=above)
         features = {
-            "coverage": question.coverage(_terms(hit.text, stretch, own[i], header, above)),
+            "coverage": question.coverage(answered),
             "context": question.coverage(above.union(header, *own[max(0, i - 1) : i + 2])),
             "kind": float(holds_kind(question.kind, text[:PASSAGE_CHARS_MAX], question.terms)),
             "place": place,
         }
+        quotes = _quotes(question, hit.text, stretch, header - own[i])
+        asked = stretch.role is not Role.ABOUT or _is_asked(question, text)
         yield Passage(
             hit=number,
             start=hit.start + stretch.start,
             end=hit.start + stretch.end,
             role=stretch.role,
-            quotes=tuple(
-                (hit.start + a, hit.start + b)
-                for a, b in _quotes(question, hit.text, stretch, header - own[i])
-            ),
+            quotes=tuple((hit.start + begin, hit.start + end) for begin, end in quotes),
             leans=stretch.role is Role.SENTENCE and _LEANS.match(text) is not None,
-            stands=stretch.role is not Role.LABEL
-            and (stretch.role is not Role.ABOUT or _is_asked(question, text)),
-            said=_said(hit, stretch)[:PASSAGE_CHARS_MAX],
+            stands=stretch.role is not Role.LABEL and asked,
+            said=_said(hit, stretch, titled=above <= answered)[:PASSAGE_CHARS_MAX],
             cosine=0.0,
             score=sum(WEIGHTS[name] * value for name, value in features.items()),
             **features,
         )
 
 
-def _stems_of(text: str, span: Span | None) -> frozenset[str]:
+def _stems_of(text: str, span: Span | None) -> Terms:
     return frozenset(stems(text[slice(*span)])) if span else frozenset()
 
 
-def _terms(text: str, stretch: Stretch, own: Terms, header: Terms, above: Terms) -> Terms:
-    """The terms a passage answers for: a row's columns and title are its own, so is the question it answers."""
-    if stretch.role in {Role.ROW, Role.FIELD, Role.ABOUT}:
-        return own | header | above
+def _answered(
+    question: Question, text: str, stretch: Stretch, *, own: Terms, header: Terms, above: Terms
+) -> Terms:
+    """The terms a passage answers for: the question or introduction above it, a row's columns and its title.
+
+    A title counts for a row or field with a word of the question only: else each line of a document would answer all
+    that its title is about.
+    """
+    if stretch.role in _UNTITLED:
+        named = own | header
+        return named if named.isdisjoint(question.terms) else named | above
     return own | header if _introduces(text, stretch.header) else own
 
 
@@ -174,13 +182,13 @@ def _is_asked(question: Question, text: str) -> bool:
     return not wanted.isdisjoint(_WORD.findall(question.text.lower()))
 
 
-def _said(hit: Hit, stretch: Stretch) -> str:
+def _said(hit: Hit, stretch: Stretch, *, titled: bool) -> str:
     """A passage in words that mean something by themselves, for the embedder."""
     text = hit.text[stretch.start : stretch.end]
     header = hit.text[slice(*stretch.header)] if stretch.header else ""
-    if stretch.role in {Role.ROW, Role.FIELD, Role.ABOUT}:
+    if stretch.role in _UNTITLED:
         named = paired(header, text) if header else text
-        return f"{' '.join((hit.title, stretch.section)).strip()}: {named}"
+        return f"{' '.join((hit.title, stretch.section)).strip()}: {named}" if titled else named
     return f"{header} {text}" if _introduces(hit.text, stretch.header) else text
 
 

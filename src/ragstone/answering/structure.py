@@ -15,6 +15,7 @@ from ragstone.answering.lines import (
     BOILERPLATE,
     ITEM,
     LABEL_CHARS_MAX,
+    LABEL_WORDS_MAX,
     STOP,
     Line,
     Shape,
@@ -137,7 +138,6 @@ def _read_block(block: Sequence[Line], reading: _Reading, *, opens: bool) -> Non
     position = 0
     while position < len(block):
         line = block[position]
-        following = block[position + 1].shape if position + 1 < len(block) else None
         if line.shape is Shape.RULE:
             position += 1
         elif line.shape is Shape.HASH:
@@ -146,36 +146,63 @@ def _read_block(block: Sequence[Line], reading: _Reading, *, opens: bool) -> Non
         elif is_underlined(block, position):
             reading.head(line.start, line.end)
             position += 2
-        else:
-            own = {line.shape, Shape.RULE} if line.shape in _TABLES else {line.shape}
+        elif line.shape in _TABLES:
+            own = {line.shape, Shape.RULE}
             end = next((n for n in range(position, len(block)) if block[n].shape not in own), len(block))
-            run = [other for other in block[position:end] if other.shape is line.shape]
-            if line.shape in _TABLES:
-                above_records = end < len(block) and block[end].shape is Shape.PAIRS
-                named = following is Shape.RULE or (
-                    line.shape is Shape.BARS
-                    and (opens or line.start > 0)  # else the table may have begun in the chunk before
-                    and are_names(cells(line.text))
-                )
-                _read_table(run, reading, named=named, above_records=above_records)
-            else:
-                _READERS[line.shape](run, reading)
+            # else the table may have begun in the chunk before
+            begins = opens or line.start > 0
+            above_records = end < len(block) and block[end].shape is Shape.PAIRS
+            _read_table(block[position:end], reading, begins=begins, above_records=above_records)
+            position = end
+        else:
+            end = next(
+                (n for n in range(position, len(block)) if block[n].shape is not line.shape), len(block)
+            )
+            _READERS[line.shape](block[position:end], reading)
             position = end
 
 
-def _read_table(run: Sequence[Line], reading: _Reading, *, named: bool, above_records: bool) -> None:
-    """Rows, under the first if that names the columns; a lone row without a figure is navigation."""
-    first = run[0]
-    lone = len(run) == 1
-    header = (first.start, first.end) if named and not lone else None
-    labels = lone and (above_records or not any(map(str.isdigit, first.text)))
-    bare = Role.ROW if first.shape is Shape.BARS else Role.FIELD
-    for number, line in enumerate(run):
-        if labels or (header and number == 0):
-            reading.add(line.start, line.end, Role.LABEL)
+def _read_table(run: Sequence[Line], reading: _Reading, *, begins: bool, above_records: bool) -> None:
+    """Rows, under the first if that names the columns; a lone one of short cells without a figure is navigation."""
+    rows, named = _table_rows(run, begins=begins)
+    header: Span | None = None
+    for number, (start, end) in enumerate(rows):
+        words = reading.text[start:end]
+        lone = len(rows) == 1
+        if (number == 0 and named and not lone) or (lone and (above_records or _navigates(words))):
+            reading.add(start, end, Role.LABEL)
+            header = (start, end)
         else:
-            reading.add(line.start, line.end, Role.ROW if header else bare, header)
+            bare = Role.ROW if run[0].shape is Shape.BARS else Role.FIELD
+            reading.add(start, end, Role.ROW if header else bare, header)
     reading.label = None
+
+
+def _table_rows(run: Sequence[Line], *, begins: bool) -> tuple[list[Span], bool]:
+    """The rows' spans, and whether the first names the columns.
+
+    Between borders that begin with `+` a row may go over several lines, and one of `=` stands below the names.
+    """
+    if any(line.text.startswith("+") for line in run):
+        groups = [
+            list(lines)
+            for ruled, lines in groupby(run, key=lambda line: line.shape is Shape.RULE)
+            if not ruled
+        ]
+        names = [line for line in run if line.text.startswith("+=")]
+        named = bool(names and groups and groups[0][-1].end < names[0].start)
+        return [(lines[0].start, lines[-1].end) for lines in groups], named
+    rows = [line for line in run if line.shape is not Shape.RULE]
+    ruled = len(run) > 1 and run[1].shape is Shape.RULE
+    plain = rows[0].shape is Shape.BARS and begins and are_names(cells(rows[0].text))
+    return [(line.start, line.end) for line in rows], ruled or plain
+
+
+def _navigates(row: str) -> bool:
+    """Whether a lone row is a line of links: three or more, of a word or three, and no figures."""
+    parts = cells(row)
+    short = len(parts) > 2 and all(len(part.split()) <= 3 for part in parts)
+    return short and not row.startswith("|") and not any(map(str.isdigit, row))
 
 
 def _read_prose(run: Sequence[Line], reading: _Reading) -> None:
@@ -203,7 +230,8 @@ def _add_sentences(spans: Sequence[Span], reading: _Reading) -> None:
         )
         if asks(words) or introduces:
             header, left = (start, end), len(spans) if introduces else ANSWER_SENTENCES
-            reading.add(start, end, Role.LABEL)
+            says = introduces and len(words.split()) > LABEL_WORDS_MAX
+            reading.add(start, end, Role.SENTENCE if says else Role.LABEL)
         else:
             role = Role.LABEL if BOILERPLATE.match(words) else Role.SENTENCE
             reading.add(start, end, role, header if left > 0 else None)
