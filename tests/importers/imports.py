@@ -42,7 +42,8 @@ def scores_of(queries: Matrix, rows: Matrix, metric: Metric) -> np.ndarray:
     """(queries, rows) in float64, higher is better: what the source ranks by."""
     wide, asked = rows.astype(np.float64), queries.astype(np.float64)
     if metric == "l2":
-        return -((asked[:, None, :] - wide[None]) ** 2).sum(axis=2)
+        distances: np.ndarray = ((asked[:, None, :] - wide[None]) ** 2).sum(axis=2)
+        return -distances
     if metric == "cosine":
         wide = wide / np.linalg.norm(wide, axis=1, keepdims=True)
     found: np.ndarray = asked @ wide.T

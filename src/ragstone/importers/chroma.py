@@ -109,7 +109,8 @@ def open_store(path: Path, *, only: str | None, work_folder: Path | None) -> For
 
 def _collections(db: apsw.Connection, path: Path) -> list[Collection]:
     has = columns(db, "collections")
-    if not {"id", "name", "dimension"} <= has or not columns(db, "embeddings"):
+    others = ("segments", "embeddings", "embedding_metadata", "collection_metadata")
+    if not {"id", "name", "dimension"} <= has or not all(columns(db, table) for table in others):
         raise DamagedError(f"{path} is not a Chroma database of version 0.4 or later")
     settings = [name for name in ("config_json_str", "schema_str") if name in has]
     found = []
@@ -126,7 +127,10 @@ def _collections(db: apsw.Connection, path: Path) -> list[Collection]:
             metric = _metric(db, str(id_), [str(text) for text in configured if text])
             dim = dim if isinstance(dim, int) and dim > 0 else None
             vectors = segments.get("VECTOR")
-            vectors = vectors if isinstance(vectors, str) and Path(vectors).name == vectors else None
+            inside = (
+                isinstance(vectors, str) and Path(vectors).name == vectors and not vectors.startswith(".")
+            )
+            vectors = vectors if inside else None
             found.append(Collection(str(id_), str(name), dim, metric, int(count), vectors, texts))
     return found
 
@@ -243,7 +247,10 @@ def _queue(db: apsw.Connection, collection_id: str, segment: _Segment | None) ->
 
 def _queued_vector(db: apsw.Connection, sequence: int) -> Vector | None:
     query = "SELECT vector, encoding FROM embeddings_queue WHERE seq_id = ?"
-    ((data, encoding),) = db.execute(query, (sequence,)).fetchall()
+    found = db.execute(query, (sequence,)).fetchone()
+    if found is None:
+        raise ValueError(f"queue entry {sequence} is gone")
+    data, encoding = found
     kind = _ENCODINGS.get(str(encoding))
     if kind is None or not isinstance(data, bytes) or not data or len(data) % 4:
         return None

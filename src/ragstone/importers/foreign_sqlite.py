@@ -50,6 +50,8 @@ def reading(path: Path) -> Iterator[apsw.Connection]:
             yield connection
         finally:
             connection.close()
+    except (ValueError, TypeError, OverflowError) as error:  # a value of another kind than its column's
+        raise DamagedError(f"{path} is damaged: {type(error).__name__} {error}") from error
     except apsw.Error as error:
         raise DamagedError(
             f"{path} cannot be read: {error}", hint="take it from a backup, or check it with its own tool"

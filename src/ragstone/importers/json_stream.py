@@ -87,7 +87,8 @@ class JsonStream:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
-                if end < len(self._text) or self._ended:  # else a number may go on behind the window
+                # Else a number may go on behind the window: `0.` and `1e-` read as 0 and 1 so far.
+                if len(self._text) - end > 2 or self._ended or not isinstance(value, int | float):
                     self._at = end
                     return value
             except json.JSONDecodeError as error:
@@ -123,9 +124,11 @@ class JsonStream:
         try:
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is looked for
                 row: Vector = np.array(json.loads(numbers), dtype=np.float64).astype(np.float32)
-            return row
-        except (ValueError, TypeError, OverflowError) as error:
+        except (ValueError, OverflowError) as error:
             raise self._fault(f"a list of numbers cannot be read: {error}") from error
+        except TypeError:  # null, or an empty object
+            return None
+        return row
 
     def skip(self) -> None:
         """Pass over the value here, going into objects and arrays rather than holding them whole."""
