@@ -158,6 +158,23 @@ def test_the_question_in_a_document_is_shown_with_its_answer() -> None:
     assert [c.quote for c in citations] == ["Can I bring my dog?\n\nYes. On a lead."]
 
 
+def test_a_heading_stands_before_its_sentence_where_it_has_words_of_the_question() -> None:
+    report = "8 November: bow ramp\n\nA pin sheared.\n\n9 November: tea\n\nThe kettle broke."
+    text, (citation,) = answer("Why was the bow ramp stuck?", [hit(report)])
+    assert text == "8 November: bow ramp: A pin sheared. [1]"
+    assert citation.quote == "8 November: bow ramp\n\nA pin sheared."
+
+
+def test_a_year_that_a_document_does_not_know_counts_against_it() -> None:
+    rule = hit("A crossing is cancelled after 120 minutes. It counts as a cancelled crossing.", n=1)
+    report = hit("Of 900 crossings 31 were lost.", n=2, title="Report 2025")
+    assert answer("How many crossings were lost in 2025?", [rule, report])[0].startswith("Of 900 crossings")
+    asked = analyse_question("How many crossings were lost in 2025?")
+    assert asked.numbers_missing({"cross", "2025"}) == 0.0
+    assert asked.numbers_missing({"cross"}) == 1.0
+    assert analyse_question("How many crossings were lost?").numbers_missing(set()) == 0.0
+
+
 def test_a_sentence_about_the_one_before_it_follows_it() -> None:
     text, _ = answer(
         "Who owns the cello that was found?", [hit("A cello was found. It belongs to Noor. Tea is hot.")]

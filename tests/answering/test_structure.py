@@ -225,4 +225,4 @@ def test_no_text_takes_more_than_linear_time(unit: str) -> None:
 
     seconds(1_000)
     # eight times the text: quadratic work would take 64 times as long
-    assert min(seconds(160_000) for _ in range(2)) < 24 * min(seconds(20_000) for _ in range(2)) + 0.02
+    assert min(seconds(80_000) for _ in range(2)) < 24 * min(seconds(10_000) for _ in range(2)) + 0.02

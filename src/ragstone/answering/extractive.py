@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ragstone.answering.lines import Span, asks
+from ragstone.answering.lines import Span, below
 from ragstone.answering.passages import Passage, paired
 from ragstone.answering.structure import Role
 from ragstone.types import Citation, Hit
@@ -136,9 +136,7 @@ def _text(quotes: Sequence[str], role: Role) -> str:
     parts = [" ".join(quote.split()) for quote in quotes]
     if role is Role.ROW:
         return paired(*quotes) if len(quotes) == 2 else "; ".join(parts)
-    head, *rest = parts
-    mark = "" if not rest or asks(head) or head.endswith((":", "：")) else ":"
-    return " ".join([f"{head}{mark}", *rest])
+    return below(*parts) if len(parts) == 2 else parts[0]
 
 
 def _joined(hits: Sequence[Hit], number: int, spans: Sequence[Span]) -> tuple[Span, ...]:

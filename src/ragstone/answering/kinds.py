@@ -66,15 +66,14 @@ _TIME = re.compile(
     r"|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?|(?:Mon|Diens|Donners|Frei|Sams|Sonn)tags?|Mittwochs?)\b"
     r"|[\d〇一二三四五六七八九十]{1,4}[年月日点号]"
 )
-_NUMBER_WORD = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen"
+_NUMBER = re.compile(
+    r"[^\W_]*\d[^\W_]*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen"
     r"|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|dozen|hundred|thousand|million|billion|half|third|quarter|twice"
     r"|eins?|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|(?:drei|vier|fünf|sech|sieb|acht|neun)zehn"
     r"|(?:zwan|vier|fünf|sech|sieb|acht|neun)zig|dreißig|hundert|tausend|Millionen|Milliarden|Hälfte|Drittel|Viertel)\b"
-    r"|[一二三四五六七八九十百千万两]",
+    r"|[一二三四五六七八九十百千万两]+",
     re.IGNORECASE,
 )
-_PARTS = re.compile(r"[^\W_]*\d[^\W_]*|[^\W\d_]+")
 _REASON = re.compile(
     r"\b(?:because|due to|owing to|caused?|causes|reasons?|since|so that|therefore|thus"
     r"|weil|denn|wegen|aufgrund|deshalb|daher|damit|Grund)\b|因为|由于|因此|所以",
@@ -96,7 +95,7 @@ def expressions(kind: AnswerKind, passage: str) -> list[str]:
     if kind is AnswerKind.TIME:
         return _TIME.findall(passage)
     if kind is AnswerKind.NUMBER:
-        return [word for word in _PARTS.findall(passage) if _NUMBER_WORD.search(word)]
+        return _NUMBER.findall(passage)
     if kind is AnswerKind.REASON:
         return _REASON.findall(passage)
     if kind in {AnswerKind.PERSON, AnswerKind.PLACE}:

@@ -99,11 +99,12 @@ def shape_of(line: str) -> Shape:
         return Shape.HASH
     if line.startswith("|"):
         return Shape.BARS
-    if is_code(line):
-        return Shape.PROSE
-    if " | " in line and max(map(len, line.split(" | "))) <= CELL_CHARS_MAX:
-        return Shape.BARS
     pair = _PAIR.match(line)
+    barred = " | " in line
+    if not (pair or barred) or is_code(line):
+        return Shape.PROSE
+    if barred and max(map(len, line.split(" | "))) <= CELL_CHARS_MAX:
+        return Shape.BARS
     if pair is None or ITEM.match(line) or pair["name"].count("(") != pair["name"].count(")"):
         return Shape.PROSE
     found = fields(line)
@@ -146,6 +147,12 @@ def field_name(text: str) -> str:
 def asks(words: str) -> bool:
     """Whether a stretch is a question."""
     return words.rstrip(" *_\"'»”)").endswith(("?", "？", "؟"))
+
+
+def below(header: str, words: str) -> str:
+    """A stretch on one line with what heads it."""
+    mark = "" if asks(header) or header.endswith((":", "：")) else ":"
+    return " ".join(f"{header}{mark} {words}".split())
 
 
 def is_about(line: Line) -> bool:

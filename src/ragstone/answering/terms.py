@@ -64,6 +64,13 @@ class Question:
         total = self.weight
         return sum(w for term, w in self.terms.items() if term in present) / total if total else 0.0
 
+    def numbers_missing(self, terms: Iterable[str]) -> float:
+        """Weighted share of the question's numbers (a year, a part's number) that are not among `terms`, in [0, 1]."""
+        numbers = {term: weight for term, weight in self.terms.items() if any(map(str.isdigit, term))}
+        present = set(terms)
+        total = sum(numbers.values())
+        return sum(w for term, w in numbers.items() if term not in present) / total if total else 0.0
+
 
 def analyse_question(text: str, *, idf: Idf | None = None) -> Question:
     """`Question` for `text`. Without `idf` all content terms weigh the same.
