@@ -189,6 +189,17 @@ def test_the_author_in_the_front_matter_answers_only_who_asks_for_it() -> None:
     assert "Elspeth" not in answer("When do the birds nest?", [notes])[0]
 
 
+def test_who_sent_a_mail_and_when_stand_in_its_head() -> None:
+    assert answer("Who sent the mail about the cello?", [hit(MAIL)])[0].startswith("From: Ruth")
+    assert answer("When was the mail about the cello sent?", [hit(MAIL)])[0].startswith("Date: Tue, 3 Feb")
+
+
+def test_a_date_in_figures_is_found_by_the_name_of_its_month() -> None:
+    log = "date: 2026-02-11; work: Kettle replaced\ndate: 2026-03-15; work: Sensor cleaned"
+    assert answer("What was done on 15 March 2026?", [hit(log)])[0].startswith("date: 2026-03-15")
+    assert answer("Was geschah im März 2026?", [hit(log)])[0].startswith("date: 2026-03-15")
+
+
 MAIL = """From: Ruth <ruth@example.org>
 Subject: The found cello
 Date: Tue, 3 Feb 2026

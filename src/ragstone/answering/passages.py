@@ -12,9 +12,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ragstone.answering.kinds import AnswerKind
 from ragstone.answering.lines import Span, asks, below, cells, field_name, fields
 from ragstone.answering.structure import Role, Stretch, stretches
-from ragstone.answering.terms import Question, holds_kind, stems
+from ragstone.answering.terms import Question, holds_kind, spoken_dates, stems
 from ragstone.types import Embedder, Hit, Vector
 
 # 8 of some 20 sentences: 4 to 24 gave xquad-en the same answers to half a point, and among 8 is nearly always the
@@ -48,7 +49,7 @@ _ASKS_ABOUT: Mapping[str, frozenset[str]] = {
             "author wrote written writes sent sender autor verfasser verfasste schrieb geschickt",
         ),
         ("date", "date dated written sent published datum geschrieben veröffentlicht"),
-        ("to cc", "recipient recipients addressed sent empfänger geschickt"),
+        ("to", "recipient recipients addressed empfänger"),
         ("language", "language sprache"),
     )
     for name in names.split()
@@ -115,7 +116,7 @@ def score_passages(
 def _lexical(question: Question, number: int, hit: Hit, count: int) -> Iterator[Passage]:
     """The passages of a hit, by their words only."""
     found = stretches(hit.text, opens=hit.start == 0)
-    own = [frozenset(stems(hit.text[s.start : s.end])) for s in found]
+    own = [_own_terms(question, s.role, hit.text[s.start : s.end]) for s in found]
     title = frozenset(stems(" ".join((hit.title, *hit.headings))))
     headers = {s.header: _stems_of(hit.text, s.header) for s in found}
     sections = {s.section: title.union(stems(s.section)) for s in found}
@@ -133,7 +134,7 @@ def _lexical(question: Question, number: int, hit: Hit, count: int) -> Iterator[
             "missing": missing,
         }
         quotes = _quotes(question, hit.text, stretch, header - own[i])
-        asked = stretch.role is not Role.ABOUT or _is_asked(question, text)
+        asked = stretch.role is not Role.ABOUT or bool(_asking_words(question, text))
         yield Passage(
             hit=number,
             start=hit.start + stretch.start,
@@ -147,6 +148,12 @@ def _lexical(question: Question, number: int, hit: Hit, count: int) -> Iterator[
             score=sum(WEIGHTS[name] * value for name, value in features.items()),
             **features,
         )
+
+
+def _own_terms(question: Question, role: Role, text: str) -> Terms:
+    """The terms of a passage, its dates as people name them; for a field about the document what asks for it, too."""
+    own = stems(text) + spoken_dates(text)
+    return frozenset(own + stems(" ".join(_asking_words(question, text))) if role is Role.ABOUT else own)
 
 
 def _stems_of(text: str, span: Span | None) -> Terms:
@@ -179,10 +186,13 @@ def _quotes(question: Question, text: str, stretch: Stretch, added: Terms) -> It
             yield stretch.start + start, stretch.start + end
 
 
-def _is_asked(question: Question, text: str) -> bool:
-    """Whether the question asks for this field about the document."""
-    wanted = _ASKS_ABOUT.get(field_name(text), frozenset())
-    return not wanted.isdisjoint(_WORD.findall(question.text.lower()))
+def _asking_words(question: Question, text: str) -> frozenset[str]:
+    """The words of the question that ask for this field about the document, such as "wrote" for its author."""
+    name = field_name(text)
+    unasked = {AnswerKind.PERSON, AnswerKind.PLACE} if name == "date" else {AnswerKind.TIME, AnswerKind.PLACE}
+    if question.kind in unasked:
+        return frozenset()
+    return _ASKS_ABOUT.get(name, frozenset()).intersection(_WORD.findall(question.text.lower()))
 
 
 def _said(hit: Hit, stretch: Stretch, *, titled: bool) -> str:

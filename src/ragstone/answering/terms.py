@@ -105,6 +105,19 @@ def stems(text: str) -> list[str]:
     return [_shortened(term) for term in analyse(text)]
 
 
+_ISO_DATE = re.compile(r"(?<!\d)(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)(?!\d)")
+_MONTHS = (
+    "january januar", "february februar", "march märz", "april", "may mai", "june juni", "july juli", "august",
+    "september", "october oktober", "november", "december dezember",
+)  # fmt: skip
+
+
+def spoken_dates(text: str) -> list[str]:
+    """The terms by which people name the ISO dates of a text: year, month in English and German, day."""
+    spoken = (f"{year} {_MONTHS[int(month) - 1]} {int(day)}" for year, month, day in _ISO_DATE.findall(text))
+    return stems(" ".join(spoken))
+
+
 def _shortened(term: str) -> str:
     return term[:_TERM_LETTERS] if term.isalpha() else term
 
