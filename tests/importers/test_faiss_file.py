@@ -16,7 +16,7 @@ ROWS = vectors_of(300)
 EXACT = ["Flat", "HNSW8,Flat", "IVF4,Flat", "Flat,RFlat", "NSG8,Flat"]
 
 
-@pytest.mark.parametrize("kind", [*EXACT, "OPQ4_16,Flat"])
+@pytest.mark.parametrize("kind", [*EXACT, "RR16,Flat"])
 def test_kinds_that_keep_their_vectors_give_them_back(kind: str, tmp_path: Path) -> None:
     path = write_faiss(tmp_path / "x", ROWS, kind=kind)
     found = read_faiss(path)

@@ -25,13 +25,16 @@ from ragstone.errors import CancelledError, DiskFullError, MismatchError
 from ragstone.importers.records import ForeignStore, LeftOut, Losses, Record, fingerprint, printable
 from ragstone.types import Metadata
 
-# Rows in one acknowledged batch: at 1,024 dimensions 8 MB, and the commit's fsyncs are under 1 % of its time.
-BATCH = 2_000
+# Rows in one acknowledged batch: 32 MB at 1,024 dimensions. Each batch ends in a segment that later ones are merged
+# with, so smaller ones write vectors more often (30,000 rows: 2,000 at a time 3.1 times, 8,000 at a time 1.8 times).
+BATCH = 8_000
 # Names of the metadata that tell where a document came from; ours win over the source's.
 FROM_KEY, ID_KEY, FINGERPRINT_KEY = "imported_from", "imported_id", "imported_fingerprint"
 # A collection and its keyword index take up to the source's size; sealing writes its vectors a second time.
 SPACE_FACTOR = 2
 _LEAST_SPACE_BYTES = 64 << 20
+# Squares of lengths in between are float32 numbers, so that scaling to unit length is exact.
+SHORTEST, LONGEST = 1e-18, 1e18
 
 logger = logging.getLogger("ragstone")
 
@@ -103,8 +106,8 @@ def take_over(
     what reading the source raises.
     """
     started_s = time.monotonic()
-    logger.info("Detected %s index at %s", store.layout, store.path)
     if not dry_run:
+        logger.info("Detected %s index at %s", store.layout, store.path)
         require_room(store.files, data_dir)
     known = _known(engine)
     tally = _Tally(known, store.dim, with_vectors=not reembed)
@@ -254,8 +257,10 @@ def _fault(record: Record, tally: _Tally) -> str | None:
     length = float(np.linalg.norm(record.vector.astype(np.float64)))
     if not np.isfinite(length):
         return "its vector holds numbers that are not finite"
-    if length == 0 or np.float32(length) == 0:
+    if length == 0:
         return "its vector is zero"
+    if not SHORTEST <= length <= LONGEST:
+        return f"its vector has length {length:.3g}, which float32 cannot square"
     tally.longest, tally.shortest = max(tally.longest, length), min(tally.shortest, length)
     return None
 
@@ -280,7 +285,9 @@ def _add(
         return
     rows = np.array([record.vector for record, _ in new], dtype=np.float32)
     # float32: the ranking is then the source's own, to the last bit that float32 holds.
-    engine.add(texts, uris=uris, titles=titles, metadata=metadata, vectors=rows, model=model)
+    engine.add(
+        texts, uris=uris, titles=titles, metadata=metadata, vectors=rows, model=model, precision="float32"
+    )
 
 
 def _count(batch: Sequence[tuple[Record, Metadata, str]], tally: _Tally) -> None:
