@@ -210,6 +210,29 @@ def test_a_txtai_index_names_its_model_and_repeated_ids_stay_apart(tmp_path: Pat
     assert store.model == "sentence-transformers/all-MiniLM-L6-v2"
 
 
+def test_an_older_txtai_configuration_is_a_pickle_and_read_as_data(tmp_path: Path) -> None:
+    source = write_txtai(tmp_path / "s", entries_of(3), vectors_of(3))
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").unlink()
+    (source / "config").write_bytes(pickle.dumps(config))
+    store = open_foreign("auto", source)
+    assert (store.format, store.model) == ("txtai", "sentence-transformers/all-MiniLM-L6-v2")
+    assert len(list(store.read(Losses()))) == 3
+
+
+def test_a_node_may_keep_its_text_in_a_resource(tmp_path: Path) -> None:
+    source = write_llamaindex(tmp_path / "s", entries_of(1), vectors_of(1))
+    node = {
+        "id_": "node-0",
+        "text_resource": {"text": "from a resource"},
+        "image_resource": {"path": "a.png"},
+    }
+    (source / "docstore.json").write_text(json.dumps({"docstore/data": {"node-0": {"__data__": node}}}))
+    losses = Losses()
+    (record,) = open_foreign("auto", source).read(losses)
+    assert (record.text, losses.parts) == ("from a resource", {"images": 1})
+
+
 def test_a_meta_pickle_is_read_only_when_asked_for(tmp_path: Path) -> None:
     source = write_index_and_meta(tmp_path / "s", entries_of(40), vectors_of(40))
     with pytest.raises(InputError, match="is a pickle") as error:

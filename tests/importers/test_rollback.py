@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,20 @@ def test_an_in_place_import_moves_the_source_aside_and_rollback_brings_it_back(
     assert (report.source_restored, report.source_intact) == (True, True)
     assert (earlier / "keep").read_text() == "me"
     assert not moved_to.exists()
+
+
+def test_a_move_that_was_killed_before_it_was_noted_is_completed(source: Path, tmp_path: Path) -> None:
+    before, data = tree(source), tmp_path / "data"
+    with engine_at(data) as engine:
+        moved_to = imported(engine, open_foreign("auto", source), data, IN_PLACE).moved_to
+        assert moved_to is not None
+        ((folder, entry),) = journal.journals(data, "default")
+        journal.write(folder, replace(entry, state="moving"))
+        found = already_moved(data, "default", source)
+        assert found is not None
+        assert (found.state, found.moved_to) == ("moved", str(moved_to))
+        assert roll_back(engine, data_dir=data).source_restored
+    assert tree(source) == before
 
 
 def test_a_backup_that_was_tampered_with_stops_the_rollback_before_anything_is_removed(
