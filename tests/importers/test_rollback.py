@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from importers.foreign_stores import entries_of, vectors_of, write_chroma, write_llamaindex
 from importers.imports import engine_at, imported
-from ragstone.errors import DamagedError, NotFoundError, StoreError
+from ragstone.errors import DamagedError, DiskFullError, NotFoundError, StoreError
 from ragstone.importers import journal
 from ragstone.importers.formats import open_foreign
 from ragstone.importers.records import Losses
@@ -170,6 +171,15 @@ def test_a_dry_run_reports_everything_and_writes_nothing(source: Path, tmp_path:
     with engine_at(data) as engine:
         report = imported(engine, open_foreign("auto", source), data, Options(dry_run=True)).report
     assert (report.added, report.dry_run, report.dim) == (30, True, 16)
+    assert not data.exists()
+
+
+def test_an_import_without_room_is_refused_before_anything_is_written(source: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    os.truncate(source / "default__vector_store.json", 1 << 43)  # 8.8 TB, all of it a hole
+    with engine_at(data) as engine, pytest.raises(DiskFullError, match="needs 17,59") as error:
+        imported(engine, open_foreign("auto", source), data)
+    assert "nothing was changed" in error.value.hint
     assert not data.exists()
 
 
