@@ -219,3 +219,16 @@ def test_any_flipped_bit_of_meta_json_is_found_before_it_is_believed(tmp_path: P
             KeywordIndex.open(tmp_path, writable=False)
         replace_bytes(meta, good)
     assert KeywordIndex.open(tmp_path, writable=False).search("apple", top_k=1)[0].tolist() == [1]
+
+
+def test_a_flipped_byte_anywhere_in_the_note_of_meta_json_counts_as_damage(tmp_path: Path) -> None:
+    filled(tmp_path, {1: "heron"})
+    folder = tmp_path / "keyword"
+    note = folder / "meta.note"
+    whole = note.read_bytes()
+    assert damaged_files(folder) == []
+    for position in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[position] ^= 0x40  # no digit becomes another: that would make it the note of another commit
+        note.write_bytes(flipped)
+        assert damaged_files(folder) == [folder / "meta.json"], bytes(flipped)

@@ -303,16 +303,18 @@ def _meta_holds(folder: Path) -> bool:
             time.sleep(_META_PAUSE_S)
         try:
             note = json.loads((folder / _META_NOTE).read_bytes())
-        except (OSError, ValueError):
+        except OSError:
             return True  # never committed by us, or the note was lost: tantivy's own checks have to do
+        except ValueError:  # it is replaced whole: what cannot be read was damaged
+            continue
         try:
             data = (folder / _META).read_bytes()
             if json.loads(data)["opstamp"] > note["opstamp"]:
                 return True
+            if hashlib.sha256(data).hexdigest() == note["sha256"]:
+                return True
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if hashlib.sha256(data).hexdigest() == note["sha256"]:
-            return True
     return False
 
 
