@@ -17,6 +17,7 @@ from ragstone import Ragstone
 from ragstone.collection import Collection
 from ragstone.errors import MismatchError, RagstoneError
 from ragstone.ingest import identity_of
+from ragstone.segments import Part, _Swap
 from ragstone.store import documents, vectors
 from ragstone.store.schema import MIGRATIONS
 from ragstone.types import SearchMode
@@ -33,7 +34,7 @@ def texts(count: int, seed: int = 0) -> list[str]:
 def seal(engine: Ragstone, embedder: HashingEmbedder) -> None:
     collection = engine._collection()
     with collection.writing():
-        collection.seal(identity_of(embedder))
+        collection.seal()
 
 
 def answers(engine: Ragstone) -> list[object]:
@@ -376,14 +377,9 @@ def test_vectors_and_chunks_deleted_while_a_segment_is_built_stay_deleted(tmp_pa
         with collection.writing(), collection.catalog.reading() as db:
             pending = vectors.pending_vectors(db, embedder.dim)
             engine.delete(["u7", "u8"])  # after the rows to seal were read, before they are swapped in
-            collection._swap(
-                identity,
-                retired=[],
-                chunk_ids=pending.chunk_ids,
-                document_ids=pending.document_ids,
-                halves=pending.vectors,
-                sealed_up_to=pending.last_sequence,
-                purged=np.empty(0, np.int64),
+            part = Part(pending.chunk_ids, pending.document_ids, pending.vectors)
+            collection.segments._swap(
+                identity, _Swap(retired=[], part=part, plan=None, sealed_up_to=pending.last_sequence)
             )
         found = {hit.uri for hit in engine.search("heron", mode="dense", top_k=100).hits}
         assert found == {f"u{n}" for n in range(50)} - {"u7", "u8"}

@@ -26,7 +26,6 @@ from damage import replace_bytes
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone
 from ragstone.collection import Collection
-from ragstone.ingest import identity_of
 
 WORDS = ("amber", "birch", "cobalt", "dune", "ember", "fjord", "granite", "heron", "iris", "jasper")
 KEYS = st.integers(0, 11)
@@ -101,7 +100,7 @@ class Store(RuleBasedStateMachine):
     @rule()
     def seal(self) -> None:
         with self.collection.writing():
-            self.collection.seal(identity_of(self.embedder))
+            self.collection.seal()
         assert self.engine.stats().pending == 0
 
     @rule()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,34 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
-import numpy as np
 
-from ragstone.errors import DamagedError, DiskFullError, LockedError, NotFoundError, StoreError
+from ragstone.errors import DamagedError, DiskFullError, InputError, LockedError, NotFoundError, StoreError
 from ragstone.index.dense import DenseIndex, Tail
-from ragstone.index.segment import (
-    HalfMatrix,
-    Segment,
-    build_segment,
-    read_manifest,
-    salvage,
-    verify_files,
-)
-from ragstone.index.trust import forget, is_trusted, trust
+from ragstone.index.plans import Plan
+from ragstone.index.segment import Segment
+from ragstone.segments import SegmentStore, set_aside
 from ragstone.store import documents, vectors
 from ragstone.store.catalog import Catalog, Identity, require_space
 from ragstone.store.keyword import KeywordIndex
 from ragstone.store.lock import WriterLock
-from ragstone.types import Degraded, Ids
+from ragstone.types import Degraded
 
 # Searched in memory, so it must stay small: 16,384 × 384 float32 take 2.5 ms to scan and 25 MB.
 SEAL_ROWS = 16_384
 # Left in the tail at the end of a run: below this, opening reads them from the catalog in under 2 ms.
 TAIL_ROWS = 1_024
-# A segment is rewritten together with the new one unless it is this much larger: sizes then fall
-# geometrically, so there are at most log2(n / TAIL_ROWS) of them and each vector is copied as often.
-MERGE_RATIO = 2.0
-# Rows deleted from a segment before it is rewritten without them.
-DEAD_SHARE = 0.3
 # Chunks the keyword index takes in one commit: 30 MB of text at 500 bytes each.
 KEYWORD_BATCH = 50_000
 KEYWORD_FOLDER = "keyword"
@@ -85,17 +72,16 @@ class Collection:
                 f"cannot create {folder}: {error.strerror}", hint="choose another --data-dir"
             ) from error
         self.catalog = Catalog.open(folder / "catalog.sqlite")
+        self.segments = SegmentStore(folder / SEGMENTS_FOLDER, self.catalog)
         self._lock = WriterLock(folder / "lock")
         self._refreshing = threading.RLock()
         self._version = -1
         self._snapshot = Snapshot(None, None, None, ())
-        self._segments: dict[str, Segment] = {}
         self._tail = Tail.empty(0)
         self._tail_sequence = 0
         self._removals = -1
         self._keyword: KeywordIndex | None = None
         self._syncing = threading.RLock()  # the keyword index has one writer
-        self._sealing = threading.RLock()  # segments are swapped one at a time
         self._recovering = threading.Lock()
         self._recovered = False
 
@@ -144,12 +130,12 @@ class Collection:
         opened: dict[str, Segment] = {}
         for row in rows:
             try:
-                opened[row.name] = self._segments.get(row.name) or self._open_segment(row)
+                opened[row.name] = self.segments.open(row)
             except DamagedError as error:
-                if self.still_named(row) and not self._mended(row, identity, error, degraded):
+                if self.segments.named(row) and not self._mended(row, identity, error, degraded):
                     continue
                 return self._read_dense(identity, degraded)  # the catalog has moved on: read it again
-        self._segments = opened
+        self.segments.keep_only(rows)
         return DenseIndex(tuple(opened.values()), self._tail, dead)
 
     def _read_tail(self, db: apsw.Connection, identity: Identity, rows: list[vectors.SegmentRow]) -> None:
@@ -161,30 +147,13 @@ class Collection:
             self._tail = self._tail.extended(pending.chunk_ids, pending.document_ids, pending.vectors)
         self._tail_sequence, self._removals = pending.last_sequence, removals
 
-    def _open_segment(self, row: vectors.SegmentRow) -> Segment:
-        folder = self.segment_folder(row)
-        manifest = read_manifest(folder, manifest_sha256=row.manifest_sha256)
-        if not is_trusted(folder):
-            verify_files(folder, manifest)
-            trust(folder)
-        return Segment(folder, manifest)
-
-    def segment_folder(self, row: vectors.SegmentRow) -> Path:
-        """Where a segment's files are."""
-        return self.folder / SEGMENTS_FOLDER / row.name
-
-    def still_named(self, row: vectors.SegmentRow) -> bool:
-        """Whether the catalog still vouches for a segment; a writer may have merged it into another."""
-        with self.catalog.reading() as db:
-            return any(found.id == row.id for found in vectors.segments(db))
-
     def _mended(
         self, row: vectors.SegmentRow, identity: Identity, error: DamagedError, degraded: list[Degraded]
     ) -> bool:
         """Try to mend a damaged segment; whether it worked. What cannot be mended now is reported."""
         try:
             with self.writing():
-                self.mend_segment(row, identity, error)
+                self.segments.mend(row, identity, error)
             return True
         except LockedError:
             degraded.append(Degraded("dense", f"{error.message}; another process is writing"))
@@ -224,20 +193,9 @@ class Collection:
         with self._lock.held():
             with self._recovering:
                 if not self._recovered:  # nobody in this process has written yet, and no other process can
-                    self._remove_orphans()
+                    self.segments.remove_orphans()
                     self._recovered = True
             yield
-
-    def _remove_orphans(self) -> None:
-        """Remove what a killed writer left behind."""
-        with self.catalog.reading() as db:
-            named = {row.name for row in vectors.segments(db)}
-        for path in (self.folder / SEGMENTS_FOLDER).iterdir():
-            name = path.name.split(".", 1)[0]
-            if path.is_dir() and name not in named and ".damaged" not in path.name:
-                shutil.rmtree(path)
-            elif path.is_file() and name not in named:
-                path.unlink()
 
     def sync_keyword(self) -> None:
         """Bring the keyword index up to the catalog, rebuilding it if it is damaged or too far behind.
@@ -277,7 +235,7 @@ class Collection:
             # One snapshot of the catalog, so that `sequence` is that of the rows read.
             with _full_disk_reported(self.folder), self.catalog.reading() as db:
                 self._keyword = None
-                _set_aside(folder)
+                set_aside(folder)
                 index = KeywordIndex.open(folder, writable=True)
                 sequence, last_id = documents.last_change(db), 0
                 while ids := documents.chunk_ids_after(db, last_id, KEYWORD_BATCH):
@@ -290,119 +248,40 @@ class Collection:
                 documents.trim_changes(db, sequence)
         return index
 
-    def seal(self, identity: Identity) -> None:
-        """Turn the pending vectors into a segment, together with segments of similar size.
+    def seal(self) -> None:
+        """Turn the pending vectors into a segment. The caller holds the lock."""
+        identity = self._opened_identity()
+        if identity is not None:
+            self.segments.seal(identity)
 
-        The caller holds the lock.
-        """
-        self.snapshot()  # opens, and mends, the segments; never inside `_sealing`, which mending takes itself
-        with self._sealing:
-            with self.catalog.reading() as db:
-                rows = vectors.segments(db)
-                pending = vectors.pending_vectors(db, identity.dim)
-                dead = vectors.tombstones(db)
-                opened = self._segments
-            rows = [row for row in rows if row.name in opened]
-            merged = _to_merge(rows, len(pending.chunk_ids), dead, opened)
-            parts = [_live_part(opened[row.name], dead) for row in merged]
-            sealed = np.concatenate([np.empty(0, np.int64), *(opened[row.name].chunk_ids for row in merged)])
-            self._swap(
-                identity,
-                retired=merged,
-                chunk_ids=np.concatenate([pending.chunk_ids, *(part[0] for part in parts)]),
-                document_ids=np.concatenate([pending.document_ids, *(part[1] for part in parts)]),
-                halves=np.concatenate([pending.vectors, *(part[2] for part in parts)]),
-                sealed_up_to=pending.last_sequence,
-                purged=np.intersect1d(sealed, dead),
-            )
+    def compact(self) -> None:
+        """Make one segment of everything, as it suits its size. The caller holds the lock."""
+        identity = self._opened_identity()
+        if identity is not None:
+            self.segments.compact(identity)
 
-    def mend_segment(self, row: vectors.SegmentRow, identity: Identity, error: DamagedError) -> None:
-        """Rewrite a damaged segment from its undamaged blocks and queue the rest for embedding.
+    def compaction_due(self) -> bool:
+        """Whether `compact` would make searching faster or the collection clearly smaller."""
+        identity = self._opened_identity()
+        return identity is not None and self.segments.compaction_due(identity)
 
-        The damaged folder is set aside. The caller holds the lock.
-        """
-        folder = self.segment_folder(row)
-        with self._sealing:
-            with self.catalog.reading() as db:
-                dead = vectors.tombstones(db)
-            chunk_ids, document_ids, halves = _salvaged(folder, row, identity.dim)
-            live = ~np.isin(chunk_ids, dead)
-            self._swap(
-                identity,
-                retired=[row],
-                chunk_ids=chunk_ids[live],
-                document_ids=document_ids[live],
-                halves=halves[live],
-                sealed_up_to=0,
-                purged=np.intersect1d(chunk_ids, dead),
-                keep_damaged=True,
-            )
-            queued = self.queue_lost_chunks()
-        logger.warning(
-            "%s; %s vectors saved, %s chunks queued for embedding again",
-            error.message,
-            f"{live.sum():,}",
-            f"{queued:,}",
-        )
+    def apply_plan(self, plan: Plan, *, recall: float) -> None:
+        """Switch to `plan` for good, if it reaches `recall`. The caller holds the lock. Raises `MismatchError`."""
+        identity = self._opened_identity()
+        if identity is None:
+            raise InputError("the collection is empty, there is nothing to apply a plan to")
+        self.segments.apply(identity, plan, recall=recall)
 
-    def queue_lost_chunks(self) -> int:
-        """Queue for embedding the chunks whose vectors no file holds; how many. The caller holds the lock."""
-        with self.catalog.transaction() as db:
-            return vectors.queue_chunks_without_vector(db, self.sealed_chunk_ids(vectors.segments(db)))
+    def roll_back_plan(self) -> Plan | None:
+        """Go back to the plan before the one applied last; None: chosen by size. The caller holds the lock."""
+        identity = self._opened_identity()
+        if identity is None:
+            raise InputError("the collection is empty, no plan was ever applied")
+        return self.segments.roll_back(identity)
 
-    def sealed_chunk_ids(self, rows: list[vectors.SegmentRow]) -> Ids:
-        """The chunk ids that the segments hold; those of a segment that does not open are taken as held."""
-        found = [np.empty(0, np.int64)]
-        for row in rows:
-            try:
-                segment = self._segments.get(row.name) or self._open_segment(row)
-                found.append(np.asarray(segment.chunk_ids))
-            except DamagedError as error:
-                # Its turn to be mended comes; until then its chunks are not lost, only unreadable.
-                logger.warning("%s", error.message)
-        return np.concatenate(found)
-
-    def _swap(
-        self,
-        identity: Identity,
-        *,
-        retired: list[vectors.SegmentRow],
-        chunk_ids: Ids,
-        document_ids: Ids,
-        halves: HalfMatrix,
-        sealed_up_to: int,
-        purged: Ids,
-        keep_damaged: bool = False,
-    ) -> None:
-        """Build a segment of the given rows and put it in the place of others, in one commit."""
-        home = self.folder / SEGMENTS_FOLDER
-        name, manifest_sha256 = "", b""
-        if len(chunk_ids):
-            sealed = build_segment(
-                home,
-                chunk_ids=chunk_ids,
-                document_ids=document_ids,
-                vectors=halves,
-                model_id=identity.model_id,
-            )
-            name, manifest_sha256 = sealed.name, sealed.manifest_sha256
-            trust(home / name)
-        with self.catalog.transaction() as db:
-            vectors.replace_segments(
-                db,
-                retired=[row.id for row in retired],
-                name=name,
-                chunk_ids=chunk_ids,
-                manifest_sha256=manifest_sha256,
-                sealed_up_to=sealed_up_to,
-                purged=purged,
-            )
-        for row in retired:  # processes that have them open keep their mapping
-            forget(self.segment_folder(row))
-            if keep_damaged:
-                _set_aside(self.segment_folder(row))
-            else:
-                shutil.rmtree(self.segment_folder(row), ignore_errors=True)
+    def _opened_identity(self) -> Identity | None:
+        """The identity, after the segments were opened and mended: never inside their swap, which mending joins."""
+        return self.snapshot().identity
 
 
 @contextmanager
@@ -429,47 +308,3 @@ def _has_space(folder: Path) -> bool:
     except DiskFullError:
         return False
     return True
-
-
-def _to_merge(
-    rows: list[vectors.SegmentRow],
-    pending: int,
-    dead: Ids,
-    opened: dict[str, Segment],
-) -> list[vectors.SegmentRow]:
-    """The segments to rewrite together with `pending` new rows: the smaller ones and those mostly deleted."""
-    chosen: list[vectors.SegmentRow] = []
-    size = pending
-    for row in sorted(rows, key=lambda row: row.count):
-        gone = len(np.intersect1d(opened[row.name].chunk_ids, dead)) if len(dead) else 0
-        if row.count <= MERGE_RATIO * size or gone > DEAD_SHARE * row.count:
-            chosen.append(row)
-            size += row.count - gone
-    return chosen
-
-
-def _live_part(
-    segment: Segment, dead: Ids
-) -> tuple[
-    Ids,
-    Ids,
-    HalfMatrix,
-]:
-    live = ~np.isin(segment.chunk_ids, dead)
-    return segment.chunk_ids[live], segment.document_ids[live], segment.vectors[live]
-
-
-def _salvaged(folder: Path, row: vectors.SegmentRow, dim: int) -> tuple[Ids, Ids, HalfMatrix]:
-    try:
-        manifest = read_manifest(folder, manifest_sha256=row.manifest_sha256)
-    except DamagedError:  # without the manifest no block can be checked
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, dim), np.float16)
-    return salvage(folder, manifest)
-
-
-def _set_aside(folder: Path) -> None:
-    """Keep one damaged copy of a derived folder, for whoever wants to know why, out of the way."""
-    if folder.exists():
-        kept = folder.with_name(f"{folder.name}.damaged")
-        shutil.rmtree(kept, ignore_errors=True)
-        folder.rename(kept)

@@ -6,16 +6,12 @@ heavy is loaded before the first call that needs it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import re
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -26,80 +22,43 @@ from ragstone import ingest, maintenance
 from ragstone.answering.answer import answer_events
 from ragstone.answering.chat_model import ChatModel, OpenAIChatModel
 from ragstone.answering.prompt import standalone_question
-from ragstone.collection import Collection, Snapshot
+from ragstone.answering.templates import BUILT_IN, Templates, load_templates
+from ragstone.collection import Collection
 from ragstone.documents.limits import ReadLimits
 from ragstone.documents.pool import ReaderPool
 from ragstone.embedding import load_embedder
-from ragstone.errors import InputError, MismatchError, NotFoundError, RagstoneError, StoreError
-from ragstone.index.segment import INDEX_TYPE
+from ragstone.errors import InputError, NotFoundError, RagstoneError
+from ragstone.index.plans import Plan
 from ragstone.maintenance import VerifyReport
-from ragstone.retrieval import hybrid
 from ragstone.retrieval.merge import merge
+from ragstone.searching import Query, search_collection
 from ragstone.settings import Settings
-from ragstone.store import documents, vectors
+from ragstone.stats import Latencies, Stats, collection_stats
+from ragstone.store import documents
+from ragstone.texts import add_texts, add_vectors, checked_texts, unit_rows
 from ragstone.types import (
     Answer,
     AnswerDone,
     AnswerEvent,
-    Degraded,
     DocumentInfo,
     Embedder,
-    Hit,
-    Ids,
     IndexProgress,
     IndexReport,
     Matrix,
     Metadata,
+    Precision,
+    Scores,
     SearchMode,
     SearchResult,
     Turn,
-    Vector,
 )
 
-LATENCY_WINDOW = 1_000  # the last calls of each kind; FEATURES "Monitor window"
 OPENAI_BASE_URL = "https://api.openai.com/v1"  # used only where the user named a model and no endpoint
 EXTERNAL_MODEL = "external"
-MAX_QUERY_CHARS = 10_000  # a query is a question or a passage, not a document
-MAX_TOP_K = 1_000
 
 COLLECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a folder's name on every file system
 
 logger = logging.getLogger("ragstone")
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Milliseconds of the last calls of one kind; `count` is how many of them the window holds."""
-
-    count: int
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """A collection in numbers.
-
-    `unembedded` chunks wait for a vector, `pending` vectors for a segment; `bytes` is what the collection
-    takes on disk. `model` and `dim` are None before the first write. `latencies_ms` covers this process.
-    """
-
-    collection: str
-    collections: tuple[str, ...]
-    documents: int
-    chunks: int
-    unembedded: int
-    pending: int
-    segments: int
-    tombstones: int
-    bytes: int
-    model: str | None
-    dim: int | None
-    index_types: tuple[str, ...]
-    latencies_ms: Mapping[str, Latency]
-    caches: Mapping[str, Mapping[str, int]]
 
 
 class Ragstone:
@@ -134,7 +93,8 @@ class Ragstone:
         self._chat_model = chat_model
         self._loading = threading.RLock()
         self._collections: dict[str, Collection] = {}
-        self._latencies: dict[str, deque[float]] = {}
+        self._latencies = Latencies()
+        self._templates: Templates | None = None
         self._closing = threading.Event()
         self._checker: threading.Thread | None = None
 
@@ -180,22 +140,24 @@ class Ragstone:
         metadata: Sequence[Metadata] | None = None,
         vectors: npt.ArrayLike | None = None,
         model: str = EXTERNAL_MODEL,
+        precision: Precision = "float16",
     ) -> list[str]:
         """Add texts without files; their uris, in order. A text replaces the one with the same uri.
 
         `uris` default to `text:` and a hash of the text, `titles` to nothing. With `vectors`, (n, dim)
         finite and not zero, each text is one chunk and nothing is embedded; they are scaled to unit length,
-        and `model` names what made them. Durable and searchable when it returns.
+        and `model` names what made them. `precision` is how a collection keeps vectors, decided by its first
+        write: half precision moves a cosine by less than .0005. Durable and searchable when it returns.
         Raises `InputError`, changing nothing, and the errors of `index`.
         """
-        given = _texts(texts, uris, titles, metadata)
+        given = checked_texts(texts, uris, titles, metadata)
         if not given:
             return []
         if vectors is not None:
-            rows = _unit_rows(vectors, len(given))
-            ingest.add_vectors(self._collection(create=True), given, rows, model_id=model)
+            rows = unit_rows(vectors, len(given))
+            add_vectors(self._collection(create=True), given, rows, model_id=model, precision=precision)
         else:
-            ingest.add_texts(
+            add_texts(
                 self._collection(create=True),
                 given,
                 embedder=self._embedding(),
@@ -224,121 +186,35 @@ class Ragstone:
         filter: str | None = None,  # noqa: A002  - the word users know
         collections: Sequence[str] | None = None,
         vector: npt.ArrayLike | None = None,
+        recall: float | None = None,
     ) -> SearchResult:
         """The best chunks for a query, best first.
 
         `top_k` is 1 to 1,000 (the setting `top_k` if not given); `filter` is the language of
         `ragstone.store.filters` and always leaves `top_k` hits where so many match; several `collections`
-        are merged by score; `vector` (dim,) stands in for the query's embedding. What could not take part
-        is in `degraded`. Raises `InputError`, `NotFoundError`, `MismatchError`.
+        are merged by score; `vector` (dim,) stands in for the query's embedding; `recall`, above 0 and up to
+        1.0 (exact), is the share of the true nearest chunks to find where an index is approximate. What could
+        not take part is in `degraded`. Raises `InputError`, `NotFoundError`, `MismatchError`.
         """
         started_s = time.perf_counter()
-        wanted = self._settings.top_k if top_k is None else top_k
-        _check_query(query, wanted, mode)
+        asked = Query.checked(
+            query,
+            top_k=self._settings.top_k if top_k is None else top_k,
+            mode=mode,
+            filter=filter,
+            vector=vector,
+            recall=self._settings.recall if recall is None else recall,
+        )
         names = list(collections) if collections else [self._settings.collection]
-        results = [
-            self._search_one(self._collection(name), query, wanted, mode, filter, vector) for name in names
-        ]
-        took_ms = self._observe("search", started_s)
+        results = [search_collection(self._collection(name), asked, self._embedding) for name in names]
+        took_ms = self._latencies.observe("search", started_s)
         if len(results) == 1:
             return replace(results[0], timings_ms={**results[0].timings_ms, "total": took_ms})
         return SearchResult(
-            hits=tuple(merge([r.hits for r in results], top_k=wanted, score=lambda hit: hit.score)),
+            hits=tuple(merge([r.hits for r in results], top_k=asked.top_k, score=lambda hit: hit.score)),
             degraded=tuple(dict.fromkeys(entry for r in results for entry in r.degraded)),
             timings_ms={"total": took_ms},
         )
-
-    def _search_one(
-        self,
-        collection: Collection,
-        query: str,
-        top_k: int,
-        mode: SearchMode,
-        filter_text: str | None,
-        given_vector: npt.ArrayLike | None,
-    ) -> SearchResult:
-        timings: dict[str, float] = {}
-        with _timed(timings, "open"):
-            snapshot = collection.snapshot()
-        if snapshot.dense is None:
-            return SearchResult((), snapshot.degraded, timings)  # nothing has been written yet
-        keyword = snapshot.keyword
-        if keyword is None:
-            raise StoreError("the keyword index is being rebuilt", hint="try again in a moment")
-        degraded = list(snapshot.degraded)
-        with _timed(timings, "embed"):
-            vector = self._query_vector(snapshot, query, mode, given_vector, degraded)
-        with _timed(timings, "filter"):
-            allowed = _allowed(collection, filter_text)
-        ranking = hybrid.search(
-            query,
-            vector,
-            mode=mode,
-            top_k=top_k,
-            dense=snapshot.dense,
-            keyword=keyword,
-            load_texts=lambda ids: _load_texts(collection, ids),
-            allowed=allowed,
-        )
-        with _timed(timings, "load"), collection.catalog.reading() as db:
-            chunks = documents.stored_chunks(db, ranking.ids.tolist())
-        hits = tuple(
-            Hit(
-                id=chunk.id,
-                uri=chunk.uri,
-                title=chunk.title,
-                text=chunk.text,
-                score=float(score),
-                start=chunk.start,
-                end=chunk.end,
-                page=chunk.page,
-                time_s=chunk.time_s,
-                headings=chunk.headings,
-                sources=ranking.sources[chunk.id],
-                metadata=chunk.metadata,
-                collection=collection.name,
-            )
-            for id_, score in zip(ranking.ids.tolist(), ranking.scores.tolist(), strict=True)
-            if (chunk := chunks.get(id_)) is not None  # deleted since the snapshot
-        )
-        return SearchResult(hits, (*degraded, *ranking.degraded), {**timings, **ranking.timings_ms})
-
-    def _query_vector(
-        self,
-        snapshot: Snapshot,
-        query: str,
-        mode: SearchMode,
-        given: npt.ArrayLike | None,
-        degraded: list[Degraded],
-    ) -> Vector | None:
-        """The query's embedding; None where the mode needs none, or none can be had and keywords can do."""
-        identity = snapshot.identity
-        if mode == "keyword" or identity is None:
-            return None
-        if given is not None:
-            rows = _unit_rows(np.asarray(given, dtype=np.float32)[None], 1)
-            if rows.shape[1] != identity.dim:
-                raise MismatchError(
-                    f"the query's vector has {rows.shape[1]} dimensions, the collection {identity.dim}",
-                    hint="embed the query with the model that made the collection's vectors",
-                )
-            row: Vector = rows[0]
-            return row
-        try:
-            embedder = self._embedding()
-            if embedder.model_id == identity.model_id:
-                return embedder.embed_query(query)
-            reason = f"its vectors were made by {identity.model_id}, the model set is {embedder.model_id}"
-            error: RagstoneError = MismatchError(
-                f"this collection cannot be searched by meaning: {reason}",
-                hint="set that model, pass the query's vector, or search by keyword",
-            )
-        except RagstoneError as failure:
-            error = failure
-        if mode == "dense":
-            raise error
-        degraded.append(Degraded("dense", error.message))
-        return None
 
     def ask(
         self,
@@ -380,7 +256,6 @@ class Ragstone:
             filter=filter,
             collections=collections,
         )
-        keyword = self._collection(collections[0] if collections else None).snapshot().keyword
         yield from answer_events(
             question,
             hits=found.hits,
@@ -388,13 +263,14 @@ class Ragstone:
             search_timings_ms=found.timings_ms,
             chat_model=self._chatting(),
             embedder=self._embedding(),
-            idf=keyword.idf if keyword else None,
+            idf=self._idf(collections or [self._settings.collection]),
             history=history,
+            templates=self._prompts(),
             timeout_s=self._settings.chat_timeout_s,
             max_context_tokens=self._settings.max_context_length,
             cancelled=cancelled,
         )
-        self._observe("ask", started_s)
+        self._latencies.observe("ask", started_s)
 
     # -- look -----------------------------------------------------------------------------------------------
 
@@ -404,10 +280,13 @@ class Ragstone:
         with collection.catalog.reading() as db:
             return documents.list_documents(db, filter_text=filter)
 
-    def document(self, uri: str) -> tuple[DocumentInfo, str]:
-        """A document and its whole text, into which spans of hits and citations point."""
-        collection = self._collection()
-        with collection.catalog.reading() as db:
+    def document(self, uri: str, *, collection: str | None = None) -> tuple[DocumentInfo, str]:
+        """A document and its whole text, into which spans of hits and citations point.
+
+        `collection` is a hit's, where it is not the engine's own. Raises `NotFoundError`.
+        """
+        catalog = self._collection(collection).catalog
+        with catalog.reading() as db:
             (document_id,) = documents.document_ids(db, [uri])
             return documents.document_info(db, document_id), documents.document_text(db, document_id)
 
@@ -420,35 +299,19 @@ class Ragstone:
 
     def stats(self) -> Stats:
         """The collection in numbers; zeros before the first write."""
-        names = tuple(self.collections())
-        latencies = {name: _latency(window.copy()) for name, window in self._latencies.copy().items()}
-        empty = Stats(
-            self._settings.collection, names, 0, 0, 0, 0, 0, 0, 0, None, None, (), latencies, self._caches()
-        )
-        if self._settings.collection not in names:
-            return empty
-        collection = self._collection()
-        identity = collection.catalog.identity()
-        with collection.catalog.reading() as db:
-            counts = documents.counts(db)
-            segments = len(vectors.segments(db))
+        name, names = self._settings.collection, tuple(self.collections())
+        cache = getattr(self._embedder, "query_cache", None)
         return replace(
-            empty,
-            documents=counts.documents,
-            chunks=counts.chunks,
-            unembedded=counts.unembedded,
-            pending=counts.pending,
-            segments=segments,
-            tombstones=counts.tombstones,
-            bytes=_bytes_on_disk(collection.folder),
-            model=identity.model_id if identity else None,
-            dim=identity.dim if identity else None,
-            index_types=(INDEX_TYPE,) if segments else (),
+            collection_stats(self._collection(name) if name in names else None, name),
+            collections=names,
+            latencies_ms=self._latencies.summary(),
+            caches={"query_vectors": cache()} if callable(cache) else {},
         )
 
-    def _caches(self) -> dict[str, dict[str, int]]:
-        cache = getattr(self._embedder, "query_cache", None)
-        return {"query_vectors": cache()} if callable(cache) else {}
+    def sample_vectors(self, limit: int) -> Matrix:
+        """(≤ limit, dim) float32 unit vectors, spread evenly over the collection's; (0, 0) when it is empty."""
+        dense = self._collection().snapshot().dense
+        return np.empty((0, 0), np.float32) if dense is None else dense.sample(limit)
 
     # -- care -----------------------------------------------------------------------------------------------
 
@@ -474,6 +337,31 @@ class Ragstone:
             return ingest.embed_queue(
                 collection, embedder, progress=lambda _: None, cancelled=self._closing.is_set
             )
+
+    def compact(self) -> None:
+        """Rewrite the collection's segments as one, without deleted rows, with the index that suits its size."""
+        collection = self._collection()
+        with collection.writing():
+            collection.compact()
+
+    def apply_plan(self, plan: Plan, *, recall: float) -> None:
+        """Switch the collection to an index plan (from `ragstone.index.plans.make_plan`) and keep it.
+
+        The new index is built beside the old one, measured, and only then swapped in; searches go on meanwhile.
+        Raises `MismatchError`, changing nothing, when it does not reach `recall`; `LockedError`.
+        """
+        collection = self._collection()
+        with collection.writing():
+            collection.apply_plan(plan, recall=recall)
+
+    def rollback_plan(self) -> Plan | None:
+        """Return to the plan before the one applied last; None: the collection chooses by its size again.
+
+        Raises `InputError` when none was applied, `LockedError`.
+        """
+        collection = self._collection()
+        with collection.writing():
+            return collection.roll_back_plan()
 
     def warm_up(self) -> None:
         """Load the model and open the collection now, and check its files in the background."""
@@ -567,93 +455,22 @@ class Ragstone:
                 )
             return self._chat_model
 
-    def _observe(self, operation: str, started_s: float) -> float:
-        took_ms = (time.perf_counter() - started_s) * 1e3
-        self._latencies.setdefault(operation, deque(maxlen=LATENCY_WINDOW)).append(took_ms)
-        return took_ms
+    def _prompts(self) -> Templates:
+        with self._loading:
+            if self._templates is None:
+                path = self._settings.prompt_templates
+                self._templates = BUILT_IN if path is None else load_templates(path)
+            return self._templates
 
+    def _idf(self, names: Sequence[str]) -> Callable[[Sequence[str]], Scores]:
+        """How rare words are in the collections searched: the mean of what each says."""
+        indexes = [
+            index for name in names if (index := self._collection(name).snapshot().keyword) is not None
+        ]
 
-@contextmanager
-def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
-    started_s = time.perf_counter()
-    yield
-    timings[stage] = (time.perf_counter() - started_s) * 1e3
+        def idf(terms: Sequence[str]) -> Scores:
+            found = [index.idf(terms) for index in indexes]
+            mean: Scores = np.mean(found, axis=0) if found else np.ones(len(terms), np.float32)
+            return mean
 
-
-def _allowed(collection: Collection, filter_text: str | None) -> Ids | None:
-    if not filter_text or not filter_text.strip():
-        return None
-    with collection.catalog.reading() as db:
-        return documents.allowed_documents(db, filter_text)
-
-
-def _load_texts(collection: Collection, ids: Ids) -> list[str]:
-    with collection.catalog.reading() as db:
-        found = {entry.chunk_id: entry.text for entry in documents.keyword_entries(db, ids.tolist())}
-    return [found.get(id_, "") for id_ in ids.tolist()]  # deleted since the snapshot: no text, no signals
-
-
-def _bytes_on_disk(folder: Path) -> int:
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):  # merged away by a writer while we look
-                total += (Path(parent) / name).stat().st_size
-    return total
-
-
-def _latency(window: deque[float]) -> Latency:
-    values = np.array(window)
-    p50, p90, p95, p99 = np.percentile(values, [50, 90, 95, 99]).tolist()
-    return Latency(len(values), p50, p90, p95, p99)
-
-
-def _check_query(query: str, top_k: int, mode: str) -> None:
-    if not query.strip():
-        raise InputError("the query is empty", hint="write a question or some words")
-    if len(query) > MAX_QUERY_CHARS:
-        raise InputError(f"the query has {len(query):,} characters, the limit is {MAX_QUERY_CHARS:,}")
-    if not 1 <= top_k <= MAX_TOP_K:
-        raise InputError(f"top_k is {top_k}, the range is 1 to {MAX_TOP_K:,}")
-    if mode not in {"hybrid", "dense", "keyword"}:
-        raise InputError(f"no mode {mode!r}", hint="one of hybrid, dense, keyword")
-
-
-def _texts(
-    texts: Sequence[str],
-    uris: Sequence[str] | None,
-    titles: Sequence[str] | None,
-    metadata: Sequence[Metadata] | None,
-) -> list[ingest.Text]:
-    for name, values in (("uris", uris), ("titles", titles), ("metadata", metadata)):
-        if values is not None and len(values) != len(texts):
-            raise InputError(f"{len(texts)} texts, but {len(values)} {name}", hint="one for each text")
-    given = []
-    for number, text in enumerate(texts):
-        if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
-            raise InputError(f"text number {number} holds half a character (a lone surrogate)")
-        if not text.strip():
-            raise InputError(f"text number {number} is empty", hint="leave it out; there is nothing to find")
-        uri = uris[number] if uris else "text:" + hashlib.sha256(text.encode()).hexdigest()[:16]
-        entry = metadata[number] if metadata else {}
-        for key, value in entry.items():
-            if not isinstance(value, str | int | float | bool):
-                raise InputError(
-                    f"metadata {key!r} of text number {number} is {type(value).__name__}",
-                    hint="values are str, int, float or bool",
-                )
-        given.append(ingest.Text(uri, titles[number] if titles else "", text, entry))
-    return given
-
-
-def _unit_rows(vectors: npt.ArrayLike, count: int) -> Matrix:
-    """(count, dim) float32 rows scaled to unit length. Raises `InputError` that names the fault."""
-    rows = np.asarray(vectors, dtype=np.float32)
-    if rows.ndim != 2 or len(rows) != count or not rows.shape[1]:
-        raise InputError(f"vectors have shape {rows.shape}, not ({count}, dim)", hint="one row per text")
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
-    if len(bad):
-        raise InputError(f"vector number {bad[0]} is zero or not finite", hint="leave that text out")
-    scaled: Matrix = rows / lengths
-    return scaled
+        return idf

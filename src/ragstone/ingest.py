@@ -20,19 +20,15 @@ from ragstone.collection import SEAL_ROWS, TAIL_ROWS, Collection
 from ragstone.documents.pool import ReaderPool
 from ragstone.documents.walk import FileEntry, walk
 from ragstone.errors import CancelledError, DocumentError, InputError
-from ragstone.index.segment import METRIC
+from ragstone.index.segment_files import METRIC
 from ragstone.store import documents, vectors
 from ragstone.store.catalog import Identity
 from ragstone.types import (
-    Block,
-    BlockKind,
     Chunk,
     Embedder,
     FailedDocument,
     IndexProgress,
     IndexReport,
-    Matrix,
-    Metadata,
     ParsedDocument,
 )
 
@@ -40,7 +36,6 @@ from ragstone.types import (
 # the keyword index's own commit (≈ 20 ms) stay under 2 % of the time.
 COMMIT_SECONDS = 1.0
 COMMIT_CHARS = 8_000_000
-COMMIT_TEXTS = 4_096  # given texts per commit; at the caller's usual 1–2 KB each, about COMMIT_CHARS
 # Chunks embedded and committed together. The embedder's workers wait for each other once per slice:
 # 512 long texts take 3.6 s on two cores, the wait at most one batch in 64.
 EMBED_SLICE = 512
@@ -134,7 +129,7 @@ def index_files(
         if cancelled():
             raise _stopped()
         progress(IndexProgress("seal", 0, 1))
-        seal_tail(collection, identity_of(embedder))
+        seal_tail(collection)
         progress(IndexProgress("seal", 1, 1))
     return tally.report()
 
@@ -310,7 +305,7 @@ def commit_documents(collection: Collection, batch: Sequence[Prepared]) -> int:
                 db,
                 [chunk for (chunk, _, _), is_known in zip(twins, known, strict=True) if is_known],
                 [document for (_, document, _), is_known in zip(twins, known, strict=True) if is_known],
-                found[known].astype(np.float16),
+                found[known],
             )
     collection.sync_keyword()
     return written
@@ -340,103 +335,18 @@ def embed_queue(
             rows = embedder.embed_documents([chunk.embedding_text for chunk in part])
             with collection.catalog.transaction() as db:
                 ids, owners = [chunk.id for chunk in part], [chunk.document_id for chunk in part]
-                pending += vectors.add_vectors(db, ids, owners, rows.astype(np.float16))
+                pending += vectors.add_vectors(db, ids, owners, rows)
             done += len(part)
             progress(IndexProgress("embed", done, max(total, done)))
             if pending >= SEAL_ROWS:
-                collection.seal(identity_of(embedder))
+                collection.seal()
                 pending = 0
 
 
-def seal_tail(collection: Collection, identity: Identity) -> None:
+def seal_tail(collection: Collection) -> None:
     """Seal what waits, unless it is so little that opening reads it from the catalog as fast."""
     with collection.catalog.reading() as db:
         pending = documents.waiting(db).pending
     if pending >= TAIL_ROWS:
-        collection.seal(identity)
+        collection.seal()
         collection.catalog.give_back_pages()
-
-
-# -- texts given by a program ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text to add without a file; `uri` names it, and replaces what had that name."""
-
-    uri: str
-    title: str
-    text: str
-    metadata: Metadata
-
-
-def add_texts(
-    collection: Collection, texts: Sequence[Text], *, embedder: Embedder, chunk_tokens: int | None
-) -> None:
-    """Chunk, commit and embed texts. Durable and searchable in every mode when it returns."""
-    max_tokens = min(chunk_tokens or embedder.max_tokens, embedder.max_tokens)
-    with collection.writing():
-        collection.catalog.settle_identity(identity_of(embedder))
-        for start in range(0, len(texts), COMMIT_TEXTS):
-            batch = [_prepared(text, embedder, max_tokens) for text in texts[start : start + COMMIT_TEXTS]]
-            commit_documents(collection, batch)
-        embed_queue(collection, embedder, progress=lambda _: None, cancelled=lambda: False)
-        seal_tail(collection, identity_of(embedder))
-
-
-def _prepared(text: Text, embedder: Embedder, max_tokens: int) -> Prepared:
-    document = plain_document(text)
-    chunks = chunk_document(document, tokens=embedder, max_tokens=max_tokens)
-    return Prepared(_source_of(text), document, chunks)
-
-
-def add_vectors(collection: Collection, texts: Sequence[Text], rows: Matrix, *, model_id: str) -> None:
-    """Commit texts, one chunk each, with (n, dim) unit vectors computed elsewhere."""
-    identity = Identity(model_id, rows.shape[1], METRIC, CHUNKER_VERSION)
-    with collection.writing():
-        collection.catalog.settle_identity(identity)
-        for start in range(0, len(texts), SEAL_ROWS):
-            _commit_with_vectors(
-                collection, texts[start : start + SEAL_ROWS], rows[start : start + SEAL_ROWS]
-            )
-            if start + SEAL_ROWS < len(texts):
-                collection.seal(identity)
-        seal_tail(collection, identity)
-
-
-def _commit_with_vectors(collection: Collection, texts: Sequence[Text], rows: Matrix) -> None:
-    with collection.catalog.transaction() as db:
-        for text, row in zip(texts, rows, strict=True):
-            # Removed first: a new vector for the same text must not leave the old one in its place.
-            documents.delete_documents(db, documents.known_ids(db, [text.uri]))
-            document = plain_document(text)
-            chunk = Chunk(0, len(document.text), (), None, None, 0, f"{text.title}\n{document.text}")
-            stored = documents.put_document(db, _source_of(text), document, [chunk])
-            vectors.add_vectors(db, stored.new_chunks, [stored.document_id], row[None].astype(np.float16))
-    collection.sync_keyword()
-
-
-def plain_document(text: Text) -> ParsedDocument:
-    """A text as a document whose blocks are its paragraphs (stretches between blank lines)."""
-    blocks: list[Block] = []
-    start = end = -1
-    position = 0
-    for line in text.text.splitlines(keepends=True):
-        if line.strip():
-            if start < 0:
-                start = position + len(line) - len(line.lstrip())
-            end = position + len(line.rstrip())
-        elif start >= 0:
-            blocks.append(Block(BlockKind.PARAGRAPH, start, end))
-            start = -1
-        position += len(line)
-    if start >= 0:
-        blocks.append(Block(BlockKind.PARAGRAPH, start, end))
-    if not blocks:
-        raise InputError(f"text {text.uri!r} is empty", hint="leave it out; there is nothing to find in it")
-    return ParsedDocument(text.text, tuple(blocks), text.title, "text", text.metadata)
-
-
-def _source_of(text: Text) -> documents.Source:
-    data = text.text.encode("utf-8", "surrogatepass")
-    return documents.Source(text.uri, len(data), time.time_ns(), hashlib.sha256(data).digest())

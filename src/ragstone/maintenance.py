@@ -14,7 +14,8 @@ import numpy as np
 
 from ragstone.collection import KEYWORD_FOLDER, SEGMENTS_FOLDER, Collection
 from ragstone.errors import DamagedError, RagstoneError
-from ragstone.index.segment import Segment, read_manifest, verify_files
+from ragstone.index.segment import Segment
+from ragstone.index.segment_files import read_manifest, verify_files
 from ragstone.index.trust import trust
 from ragstone.store import documents, vectors
 from ragstone.store.keyword import KeywordIndex, damaged_files
@@ -68,7 +69,9 @@ def verify(collection: Collection, *, stopped: threading.Event | None = None) ->
     sealed: list[Ids] = []
     for row in rows:
         found, size = _check_segment(collection, row, problems, stopped)
-        if problems and not collection.still_named(row):  # merged into another by a writer while it was read
+        if problems and not collection.segments.named(
+            row
+        ):  # merged into another by a writer while it was read
             return verify(collection, stopped=stopped)
         sealed.append(found)
         bytes_read += size
@@ -116,7 +119,7 @@ def _check_segment(
     stopped: threading.Event | None,
 ) -> tuple[Ids, int]:
     """The chunk ids a segment holds and its size; its faults are added to `problems`."""
-    folder = collection.segment_folder(row)
+    folder = collection.segments.path(row)
     where = f"{SEGMENTS_FOLDER}/{row.name}"
     try:
         manifest = read_manifest(folder, manifest_sha256=row.manifest_sha256)
@@ -181,7 +184,7 @@ def _mend_segment(collection: Collection, problem: Problem) -> None:
         rows = vectors.segments(db)
     for row in rows:
         if identity is not None and problem.where.endswith(row.name):
-            collection.mend_segment(row, identity, DamagedError(problem.message))
+            collection.segments.mend(row, identity, DamagedError(problem.message))
 
 
 def _rebuild_keyword(collection: Collection, problem: Problem) -> None:
@@ -189,12 +192,12 @@ def _rebuild_keyword(collection: Collection, problem: Problem) -> None:
 
 
 def _queue_lost(collection: Collection, problem: Problem) -> None:
-    collection.queue_lost_chunks()
+    collection.segments.queue_lost_chunks()
 
 
 def _bury(collection: Collection, problem: Problem) -> None:
     with collection.catalog.transaction() as db:
-        sealed = collection.sealed_chunk_ids(vectors.segments(db))
+        sealed = collection.segments.sealed_chunk_ids(vectors.segments(db))
         vectors.add_missing_tombstones(db, sealed)
 
 

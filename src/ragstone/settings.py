@@ -142,9 +142,19 @@ class Settings(BaseModel):
     max_context_length: int = Field(
         default=8000, ge=256, le=1_000_000, description="tokens of sources and history in one chat request"
     )
+    prompt_templates: FullPath | None = Field(
+        default=None, description="folder of prompt templates (fact.txt, system.txt …), or one file for all"
+    )
     enable_streaming: bool = Field(default=True, description="show an answer while it is written")
 
     top_k: int = Field(default=10, ge=1, le=100, description="hits a search returns")
+
+    recall: float = Field(
+        default=0.98,
+        gt=0,
+        le=1,
+        description="share of the true nearest chunks that an approximate index has to find; 1 searches exactly",
+    )
 
     chunk_tokens: int | None = Field(
         default=None,

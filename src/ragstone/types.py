@@ -15,6 +15,12 @@ import numpy.typing as npt
 
 Vector: TypeAlias = npt.NDArray[np.float32]  # (dim,)
 Matrix: TypeAlias = npt.NDArray[np.float32]  # (n, dim), C-contiguous
+HalfMatrix: TypeAlias = npt.NDArray[np.float16]  # (n, dim), C-contiguous
+StoredMatrix: TypeAlias = (
+    npt.NDArray[np.float16] | npt.NDArray[np.float32]
+)  # (n, dim), as a collection keeps them
+Scores: TypeAlias = npt.NDArray[np.float32]  # (n,), higher is better
+Precision: TypeAlias = Literal["float16", "float32"]  # of stored vectors
 Ids: TypeAlias = npt.NDArray[np.int64]  # (n,) chunk or document ids, > 0, never reused
 
 MetadataValue: TypeAlias = str | int | float | bool

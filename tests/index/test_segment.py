@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from damage import replace_bytes
 from ragstone.errors import DamagedError
 from ragstone.index.dense import DenseIndex, Tail
-from ragstone.index.segment import Segment, build_segment, read_manifest, salvage, verify_files
+from ragstone.index.segment import Segment
+from ragstone.index.segment_files import build_segment, read_manifest, salvage, verify_files
 from ragstone.index.trust import is_trusted, trust
 from ragstone.types import Ids, Matrix
 

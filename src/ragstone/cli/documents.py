@@ -14,7 +14,7 @@ from ragstone.cli.invocation import FilterOption, JsonFlag
 from ragstone.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from ragstone.engine import Stats
+    from ragstone.stats import Stats
 
 
 def list_documents(

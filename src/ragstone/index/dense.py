@@ -1,18 +1,22 @@
-"""Exact dense search over a snapshot: sealed segments and the tail of vectors not yet sealed.
+"""Dense search over a snapshot: sealed segments and the tail of vectors not yet sealed.
 
 A snapshot never changes, so a search sees one state however much is written meanwhile. Knows no SQL.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ragstone.index.segment import HalfMatrix, Scores, Segment
-from ragstone.types import Ids, Matrix, Vector
+from ragstone.index.segment import Mask, Segment
+from ragstone.types import Ids, Matrix, Scores, StoredMatrix, Vector
+
+EXACT = 1.0  # a recall that no approximation promises
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Tail:
         """A tail without rows."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, dim), np.float32))
 
-    def extended(self, chunk_ids: Ids, document_ids: Ids, vectors: HalfMatrix) -> Tail:
+    def extended(self, chunk_ids: Ids, document_ids: Ids, vectors: StoredMatrix) -> Tail:
         """A new tail with more rows behind these; this one stays as it is."""
         return Tail(
             np.concatenate([self.chunk_ids, chunk_ids]),
@@ -41,7 +45,8 @@ class DenseIndex:
     """Cosine search over one snapshot of a collection. Immutable, thread-safe."""
 
     def __init__(self, segments: Sequence[Segment], tail: Tail, tombstones: Ids) -> None:
-        """`tombstones`: ascending chunk ids that the segments hold and nobody may see."""
+        """`tombstones`: ascending chunk ids that the segments hold and nobody may see. Searches are exact."""
+        self.recall = EXACT
         self.segments = tuple(segments)
         self.tail = tail
         self._live = tuple(_live_rows(segment, tombstones) for segment in segments)
@@ -58,10 +63,16 @@ class DenseIndex:
         )
         return sealed + len(self.tail.chunk_ids)
 
+    def at_recall(self, recall: float) -> DenseIndex:
+        """The same index, searched until on average that share (above 0, to 1.0: exactly) of the nearest is found."""
+        view = copy.copy(self)
+        view.recall = recall
+        return view
+
     def search(self, vector: Vector, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Scores]:
         """The `top_k` nearest chunks (all, if fewer) and their cosines, best first, ties by id, ascending.
 
-        `allowed`: ascending ids of the documents whose chunks may be given; None for all. Exact.
+        `allowed`: ascending ids of the documents whose chunks may be given; None for all.
         """
         ids: list[Ids] = []
         scores: list[Scores] = []
@@ -69,7 +80,9 @@ class DenseIndex:
             passing = _passing(segment.document_ids, allowed)
             if passing is not None and live is not None:
                 passing &= live
-            rows, found = segment.search(vector, top_k=top_k, live=live if passing is None else passing)
+            rows, found = segment.search(
+                vector, top_k=top_k, live=live if passing is None else passing, recall=self.recall
+            )
             ids.append(segment.chunk_ids[rows])
             scores.append(found)
         if len(self.tail.chunk_ids):
@@ -82,6 +95,16 @@ class DenseIndex:
         if not ids:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         return _best(np.concatenate(ids), np.concatenate(scores), top_k)
+
+    def sample(self, limit: int) -> Matrix:
+        """(≤ limit, dim) float32 vectors, spread evenly over everything a search can return."""
+        parts: list[Matrix] = []
+        share = min(1.0, limit / max(1, self.count))
+        for segment, live in zip(self.segments, self._live, strict=True):
+            rows = np.arange(segment.count) if live is None else np.flatnonzero(live)
+            parts.append(segment.gather(_spread(rows, share)))
+        parts.append(self.tail.vectors[_spread(np.arange(len(self.tail.chunk_ids)), share)])
+        return np.concatenate(parts)[:limit]
 
     def score(self, vector: Vector, ids: Ids) -> Scores:
         """(n,) cosine of each chunk in `ids`; NaN for a chunk that has no vector (yet)."""
@@ -107,7 +130,7 @@ class DenseIndex:
                 alive = live[rows]
                 place, rows = place[alive], rows[alive]
             if len(place):
-                parts.append((place, segment.vectors[rows].astype(np.float32)))
+                parts.append((place, segment.gather(rows)))
         place, rows = _lookup(self._tail_sorted, ids)
         if len(place):
             parts.append((place, self.tail.vectors[self._tail_order[rows]]))
@@ -123,7 +146,7 @@ def _lookup(ascending: Ids, wanted: Ids) -> tuple[npt.NDArray[np.int64], npt.NDA
     return place, rows[place]
 
 
-def _live_rows(segment: Segment, tombstones: Ids) -> npt.NDArray[np.bool_] | None:
+def _live_rows(segment: Segment, tombstones: Ids) -> Mask | None:
     """Which rows of a segment are not deleted; None when all are there."""
     _, dead = _lookup(segment.chunk_ids, tombstones)
     if not len(dead):
@@ -133,7 +156,7 @@ def _live_rows(segment: Segment, tombstones: Ids) -> npt.NDArray[np.bool_] | Non
     return live
 
 
-def _passing(document_ids: Ids, allowed: Ids | None) -> npt.NDArray[np.bool_] | None:
+def _passing(document_ids: Ids, allowed: Ids | None) -> Mask | None:
     """Which rows belong to an allowed document; None when there is no filter."""
     if allowed is None:
         return None
@@ -142,8 +165,14 @@ def _passing(document_ids: Ids, allowed: Ids | None) -> npt.NDArray[np.bool_] | 
     # Document ids are dense integers, so a table of them is smaller than the rows and one gather answers.
     table = np.zeros(max(int(allowed[-1]), int(document_ids.max())) + 1, dtype=bool)
     table[allowed] = True
-    passing: npt.NDArray[np.bool_] = table[document_ids]
+    passing: Mask = table[document_ids]
     return passing
+
+
+def _spread(rows: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.int64]:
+    """About `share` of `rows`, evenly."""
+    wanted = math.ceil(share * len(rows))
+    return rows[np.linspace(0, len(rows) - 1, wanted).astype(np.int64)] if wanted else rows[:0]
 
 
 def _best(ids: Ids, scores: Scores, top_k: int) -> tuple[Ids, Scores]:

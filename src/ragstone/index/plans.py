@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from ragstone.errors import InputError
+
+Metric: TypeAlias = Literal["cosine", "ip", "l2"]  # cosine: inner product of unit vectors
 
 # What each type takes to be built: parameter → (default, lowest, highest). Sources of the defaults: FEATURES
 # "Reference defaults" for the five documented types; DESIGN "What the measurements say" for the others.
@@ -50,6 +53,10 @@ MAX_EFFORT = 1 << 16
 # Codes of these lose enough that their order wants the exact vectors' word.
 _COARSE = frozenset({"LSH", "PQ,FastScan", "IVF,PQ,FastScan", "OPQ+HNSW"})
 _EXACT = frozenset({"Flat", "Flat,FP16"})
+
+# Of ten hits that exact vectors rank among so many candidates each, one in a thousand is lost with the coarsest codes
+# (5,000 clustered × 32: LSH .999, 4-bit codes 1.0; with four candidates .80 and .87); a candidate costs 0.2 µs.
+_CANDIDATES_PER_HIT = 10
 
 TRAIN_ROWS_PER_LIST = 39  # FAISS's own minimum for k-means
 _CODE_BITS = 4  # FastScan's
@@ -103,7 +110,8 @@ def make_plan(index_type: str, *, dim: int, **given: int) -> Plan:
     if parameters.get("n_subquantizers") == 0:
         parameters["n_subquantizers"] = _pairs(dim)
     if parameters.get("nbits") == 0:
-        parameters["nbits"] = 4 * dim
+        _, lowest, highest = known["nbits"]
+        parameters["nbits"] = min(max(4 * dim, lowest), highest)
     split = parameters.get("n_subquantizers")
     if split is not None and dim % split:
         raise InputError(
@@ -147,16 +155,22 @@ def knob(index_type: str) -> str | None:
     return name
 
 
+def default_probes(index_type: str) -> int:
+    """The documented start of a type's `nprobe` or `ef_search`; 0 where it has neither."""
+    _, probes = _KNOBS.get(index_type, ("", 0))
+    return probes
+
+
 def default_effort(plan: Plan, *, top_k: int, count: int) -> Effort:
-    """A search without a stated recall: the documented knob, and four candidates a hit where codes are coarse."""
-    _, probes = _KNOBS.get(plan.index_type, ("", 0))
-    candidates = 4 * top_k if plan.index_type in _COARSE else 0
+    """A search without a stated recall: the documented knob, and ten candidates a hit where codes are coarse."""
+    probes = default_probes(plan.index_type)
+    candidates = _CANDIDATES_PER_HIT * top_k if plan.index_type in _COARSE else 0
     return fitted_effort(plan, Effort(probes, candidates), top_k=top_k, count=count)
 
 
 def fitted_effort(plan: Plan, effort: Effort, *, top_k: int, count: int) -> Effort:
     """An effort that can find `top_k` of `count` rows: the knob not below what the candidates need."""
-    candidates = min(max(effort.candidates, top_k), count) if effort.candidates else 0
+    candidates = min(max(effort.candidates, top_k), count, MAX_EFFORT) if effort.candidates else 0
     probes = min(effort.probes, MAX_EFFORT)
     if knob(plan.index_type) == "ef_search":
         probes = max(probes, candidates, min(top_k, count))
@@ -178,11 +192,8 @@ def efforts(plan: Plan, *, top_k: int, count: int) -> list[Effort]:
     if knob(plan.index_type) is None:
         found = [Effort(0, start * factor) for factor in (1, 2, 3, 4, 6, 8, 12, 16, 32)]
     elif knob(plan.index_type) == "ef_search":
-        factor = 1 if plan.index_type == "HNSW" else 2
-        found = [
-            Effort(max(ef, start), 0 if plan.index_type == "HNSW" else min(factor * start, max(ef, start)))
-            for ef in (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)
-        ]
+        walks = [max(ef, start) for ef in (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)]
+        found = [Effort(ef, _ranked_of_walk(plan, ef, start)) for ef in walks]
     else:
         lists = plan.parameters["nlist"]
         steps = [max(1, round(lists * 2 ** (step / 2) / 256)) for step in range(17)]
@@ -191,6 +202,13 @@ def efforts(plan: Plan, *, top_k: int, count: int) -> list[Effort]:
         found = [Effort(min(n, lists), again * f) for n in steps for f in factors]
     fitting = [fitted_effort(plan, effort, top_k=top_k, count=count) for effort in found]
     return list(dict.fromkeys(fitting))
+
+
+def _ranked_of_walk(plan: Plan, ef: int, top_k: int) -> int:
+    """How many of the `ef` rows that a walk ends with are worth ranking again: all, where codes are coarse."""
+    if plan.index_type == "HNSW":
+        return 0
+    return ef if plan.index_type in _COARSE else min(2 * top_k, ef)
 
 
 def bytes_per_vector(plan: Plan, *, dim: int) -> float:

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import Empty, Full, LifoQueue
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ import apsw
 
 from ragstone.errors import DamagedError, DiskFullError, MismatchError, RagstoneError, StoreError
 from ragstone.store.schema import migrate
+from ragstone.types import Precision
 
 if TYPE_CHECKING:
     from apsw import SQLiteValue  # in apsw's stub only
@@ -42,6 +43,7 @@ class Identity:
     dim: int
     metric: str
     chunker_version: int
+    precision: Precision = field(default="float16", compare=False)  # as the first write chose; no mismatch
 
 
 class Catalog:
@@ -154,8 +156,11 @@ class Catalog:
         with self.reading() as db:
             return _identity(db)
 
-    def settle_identity(self, wanted: Identity) -> None:
-        """Record the identity at the first write; later, raise `MismatchError` unless `wanted` equals it."""
+    def settle_identity(self, wanted: Identity) -> Identity:
+        """The collection's identity: `wanted` at the first write; later the one recorded then.
+
+        Raises `MismatchError` unless they are equal, precision apart.
+        """
         found = self.identity()
         if found is None:
             with self.transaction() as db:
@@ -163,13 +168,13 @@ class Catalog:
                 if found is None:
                     rows = [(key, str(value)) for key, value in asdict(wanted).items()]
                     db.executemany("INSERT INTO identity VALUES (?, ?)", rows)
-                    return
+                    return wanted
         if found == wanted:
-            return
+            return found
         differing = ", ".join(
             f"{key} {getattr(found, key)!r}, not {value!r}"
             for key, value in asdict(wanted).items()
-            if getattr(found, key) != value
+            if getattr(found, key) != value and key != "precision"
         )
         raise MismatchError(
             f"this collection was built with {differing}",
@@ -181,7 +186,10 @@ def _identity(db: apsw.Connection) -> Identity | None:
     rows = {str(key): str(value) for key, value in db.execute("SELECT key, value FROM identity")}
     if not rows:
         return None
-    return Identity(rows["model_id"], int(rows["dim"]), rows["metric"], int(rows["chunker_version"]))
+    precision: Precision = "float32" if rows.get("precision") == "float32" else "float16"
+    return Identity(
+        rows["model_id"], int(rows["dim"]), rows["metric"], int(rows["chunker_version"]), precision
+    )
 
 
 def _casefold(*values: SQLiteValue) -> SQLiteValue:

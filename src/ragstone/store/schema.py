@@ -67,7 +67,7 @@ def m001_documents_chunks_vectors(db: apsw.Connection) -> None:
             sequence INTEGER PRIMARY KEY AUTOINCREMENT,
             chunk_id INTEGER NOT NULL UNIQUE,
             document_id INTEGER NOT NULL,
-            vector   BLOB NOT NULL                              -- dim little-endian float16
+            vector   BLOB NOT NULL                              -- dim little-endian numbers of the identity's precision
         ) STRICT;
 
         CREATE TABLE segments (
@@ -92,7 +92,19 @@ def m001_documents_chunks_vectors(db: apsw.Connection) -> None:
     """)
 
 
-MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (m001_documents_chunks_vectors,)
+def m002_plans(db: apsw.Connection) -> None:
+    """The index plans that were applied to the collection, so that a rollback knows the one before."""
+    db.execute("""
+        CREATE TABLE plans (
+            id        INTEGER PRIMARY KEY AUTOINCREMENT,
+            plan      TEXT NOT NULL,                            -- JSON: index_type, parameters
+            recall    REAL NOT NULL,                            -- asked for when it was applied, 0 to 1
+            applied_s REAL NOT NULL
+        ) STRICT;
+    """)
+
+
+MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (m001_documents_chunks_vectors, m002_plans)
 
 
 def schema_version(db: apsw.Connection) -> int:

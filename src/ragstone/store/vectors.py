@@ -9,16 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any
 
 import apsw
 import numpy as np
-import numpy.typing as npt
 
 from ragstone.store.sql import first, row, rows
-from ragstone.types import Ids
-
-HalfMatrix: TypeAlias = npt.NDArray[np.float16]  # (n, dim)
+from ragstone.types import Ids, Matrix, Precision, StoredMatrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class PendingVectors:
     last_sequence: int
     chunk_ids: Ids
     document_ids: Ids
-    vectors: HalfMatrix
+    vectors: StoredMatrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +92,14 @@ def twins_with_vectors(db: apsw.Connection, first_id: int) -> list[tuple[int, in
 
 
 def add_vectors(
-    db: apsw.Connection, chunk_ids: Sequence[int], document_ids: Sequence[int], vectors: HalfMatrix
+    db: apsw.Connection, chunk_ids: Sequence[int], document_ids: Sequence[int], vectors: Matrix
 ) -> int:
-    """Give queued chunks their vectors; the number stored. Chunks deleted meanwhile are passed over."""
+    """Give queued chunks their vectors; the number stored. Chunks deleted meanwhile are passed over.
+
+    They are kept in the collection's precision.
+    """
     stored = 0
-    little_endian = np.ascontiguousarray(vectors, dtype="<f2")
+    little_endian = np.ascontiguousarray(vectors, dtype=_number(precision(db)))
     for chunk_id, document_id, vector in zip(chunk_ids, document_ids, little_endian, strict=True):
         db.execute("DELETE FROM unembedded WHERE chunk_id = ?", (chunk_id,))
         if db.changes():
@@ -122,7 +122,9 @@ def pending_vectors(db: apsw.Connection, dim: int, after_sequence: int = 0) -> P
         last_sequence=found[-1][0] if found else after_sequence,
         chunk_ids=np.array([fields[1] for fields in found], dtype=np.int64),
         document_ids=np.array([fields[2] for fields in found], dtype=np.int64),
-        vectors=np.frombuffer(b"".join(fields[3] for fields in found), dtype="<f2").reshape(len(found), dim),
+        vectors=np.frombuffer(b"".join(fields[3] for fields in found), _number(precision(db))).reshape(
+            len(found), dim
+        ),
     )
 
 
@@ -174,6 +176,37 @@ def add_missing_tombstones(db: apsw.Connection, sealed: Ids) -> None:
     gone = np.setdiff1d(sealed, _ids(db, "SELECT id FROM chunks"))
     db.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", [(id_,) for id_ in gone.tolist()])
     db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
+
+
+def plans(db: apsw.Connection) -> list[str]:
+    """The plans applied to the collection, as JSON, oldest first; none: chosen by size."""
+    return [str(plan) for (plan,) in rows(db, "SELECT plan FROM plans ORDER BY id")]
+
+
+def push_plan(db: apsw.Connection, plan: str, recall: float) -> None:
+    """Record a plan as the one applied last."""
+    db.execute("INSERT INTO plans (plan, recall, applied_s) VALUES (?, ?, ?)", (plan, recall, time.time()))
+
+
+def pop_plan(db: apsw.Connection) -> None:
+    """Forget the plan applied last."""
+    db.execute("DELETE FROM plans WHERE id = (SELECT max(id) FROM plans)")
+
+
+def precision(db: apsw.Connection) -> Precision:
+    """How the collection keeps its vectors."""
+    found = first(db, "SELECT value FROM identity WHERE key = 'precision'")
+    return "float32" if found == ("float32",) else "float16"
+
+
+def _number(kept: Precision) -> np.dtype[Any]:
+    return np.dtype(kept).newbyteorder("<")
+
+
+def dimension(db: apsw.Connection) -> int:
+    """Length of the collection's vectors; 0 before its first write."""
+    found = first(db, "SELECT value FROM identity WHERE key = 'dim'")
+    return int(found[0]) if found else 0
 
 
 def queue_chunks_without_vector(db: apsw.Connection, sealed: Ids) -> int:

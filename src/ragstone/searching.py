@@ -1,0 +1,171 @@
+"""One query against one collection: its embedding, its filter, the ranking, the text of the few hits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ragstone.collection import Collection, Snapshot
+from ragstone.errors import InputError, MismatchError, RagstoneError, StoreError
+from ragstone.retrieval import hybrid
+from ragstone.retrieval.hybrid import Ranking
+from ragstone.store import documents
+from ragstone.texts import unit_rows
+from ragstone.types import Degraded, Embedder, Hit, Ids, SearchMode, SearchResult, Vector
+
+MAX_QUERY_CHARS = 10_000  # a query is a question or a passage, not a document
+MAX_TOP_K = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A checked query; `vector`, where given, stands in for its embedding; `recall` 1.0 is exact."""
+
+    text: str
+    top_k: int
+    mode: SearchMode
+    filter: str | None
+    vector: npt.ArrayLike | None
+    recall: float
+
+    @classmethod
+    def checked(
+        cls,
+        text: str,
+        *,
+        top_k: int,
+        mode: SearchMode,
+        filter: str | None,  # noqa: A002  - the word users know
+        vector: npt.ArrayLike | None,
+        recall: float,
+    ) -> Query:
+        """Raises `InputError` that names what is out of range."""
+        if not text.strip():
+            raise InputError("the query is empty", hint="write a question or some words")
+        if len(text) > MAX_QUERY_CHARS:
+            raise InputError(f"the query has {len(text):,} characters, the limit is {MAX_QUERY_CHARS:,}")
+        if not 1 <= top_k <= MAX_TOP_K:
+            raise InputError(f"top_k is {top_k}, the range is 1 to {MAX_TOP_K:,}")
+        if mode not in {"hybrid", "dense", "keyword"}:
+            raise InputError(f"no mode {mode!r}", hint="one of hybrid, dense, keyword")
+        if not 0 < recall <= 1:
+            raise InputError(f"recall is {recall}, the range is above 0 up to 1.0 (exact)")
+        return cls(text, top_k, mode, filter, vector, recall)
+
+
+def search_collection(
+    collection: Collection, query: Query, embedding: Callable[[], Embedder]
+) -> SearchResult:
+    """The best chunks of one collection, best first. `embedding` gives the model, loaded where it is needed.
+
+    Raises `StoreError` while the keyword index is being rebuilt, `MismatchError` for a vector of another
+    dimension and, in dense mode, another model.
+    """
+    timings: dict[str, float] = {}
+    with _timed(timings, "open"):
+        snapshot = collection.snapshot()
+    if snapshot.dense is None:
+        return SearchResult((), snapshot.degraded, timings)  # nothing has been written yet
+    keyword = snapshot.keyword
+    if keyword is None:
+        raise StoreError("the keyword index is being rebuilt", hint="try again in a moment")
+    degraded = list(snapshot.degraded)
+    with _timed(timings, "embed"):
+        vector = _query_vector(snapshot, query, embedding, degraded)
+    with _timed(timings, "filter"):
+        allowed = _allowed(collection, query.filter)
+    ranking = hybrid.search(
+        query.text,
+        vector,
+        mode=query.mode,
+        top_k=query.top_k,
+        dense=snapshot.dense.at_recall(query.recall),
+        keyword=keyword,
+        load_texts=lambda ids: _load_texts(collection, ids),
+        allowed=allowed,
+    )
+    with _timed(timings, "load"):
+        hits = _hits(collection, ranking)
+    return SearchResult(hits, (*degraded, *ranking.degraded), {**timings, **ranking.timings_ms})
+
+
+def _query_vector(
+    snapshot: Snapshot, query: Query, embedding: Callable[[], Embedder], degraded: list[Degraded]
+) -> Vector | None:
+    """The query's embedding; None where the mode needs none, or none can be had and keywords can do."""
+    identity = snapshot.identity
+    if query.mode == "keyword" or identity is None:
+        return None
+    if query.vector is not None:
+        rows = unit_rows(np.asarray(query.vector, dtype=np.float32)[None], 1)
+        if rows.shape[1] != identity.dim:
+            raise MismatchError(
+                f"the query's vector has {rows.shape[1]} dimensions, the collection {identity.dim}",
+                hint="embed the query with the model that made the collection's vectors",
+            )
+        row: Vector = rows[0]
+        return row
+    try:
+        embedder = embedding()
+        if embedder.model_id == identity.model_id:
+            return embedder.embed_query(query.text)
+        reason = f"its vectors were made by {identity.model_id}, the model set is {embedder.model_id}"
+        error: RagstoneError = MismatchError(
+            f"this collection cannot be searched by meaning: {reason}",
+            hint="set that model, pass the query's vector, or search by keyword",
+        )
+    except RagstoneError as failure:
+        error = failure
+    if query.mode == "dense":
+        raise error
+    degraded.append(Degraded("dense", error.message))
+    return None
+
+
+def _allowed(collection: Collection, filter_text: str | None) -> Ids | None:
+    if not filter_text or not filter_text.strip():
+        return None
+    with collection.catalog.reading() as db:
+        return documents.allowed_documents(db, filter_text)
+
+
+def _load_texts(collection: Collection, ids: Ids) -> list[str]:
+    with collection.catalog.reading() as db:
+        found = {entry.chunk_id: entry.text for entry in documents.keyword_entries(db, ids.tolist())}
+    return [found.get(id_, "") for id_ in ids.tolist()]  # deleted since the snapshot: no text, no signals
+
+
+def _hits(collection: Collection, ranking: Ranking) -> tuple[Hit, ...]:
+    with collection.catalog.reading() as db:
+        chunks = documents.stored_chunks(db, ranking.ids.tolist())
+    return tuple(
+        Hit(
+            id=chunk.id,
+            uri=chunk.uri,
+            title=chunk.title,
+            text=chunk.text,
+            score=float(score),
+            start=chunk.start,
+            end=chunk.end,
+            page=chunk.page,
+            time_s=chunk.time_s,
+            headings=chunk.headings,
+            sources=ranking.sources[chunk.id],
+            metadata=chunk.metadata,
+            collection=collection.name,
+        )
+        for id_, score in zip(ranking.ids.tolist(), ranking.scores.tolist(), strict=True)
+        if (chunk := chunks.get(id_)) is not None  # deleted since the snapshot
+    )
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    started_s = time.perf_counter()
+    yield
+    timings[stage] = (time.perf_counter() - started_s) * 1e3
