@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -259,6 +260,19 @@ class Collection:
         identity = self._opened_identity()
         if identity is not None:
             self.segments.compact(identity)
+
+    def purge(self) -> None:
+        """Leave nothing of deleted documents on disk: no row, no term, no page of the log, no damaged copy.
+
+        The caller holds the lock.
+        """
+        self.compact()
+        self.rebuild_keyword()
+        for folder in (self.folder, self.segments.folder):
+            for kept in folder.glob("*.damaged"):
+                shutil.rmtree(kept)
+        self.catalog.give_back_pages()
+        self.catalog.fold_log()
 
     def compaction_due(self) -> bool:
         """Whether `compact` would make searching faster or the collection clearly smaller."""

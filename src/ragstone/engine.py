@@ -344,6 +344,15 @@ class Ragstone:
         with collection.writing():
             collection.compact()
 
+    def purge(self) -> None:
+        """Leave nothing of deleted documents on disk, in any file of the collection; costs a rewrite of it.
+
+        Raises `LockedError`; `StoreError` while another process still reads an older state.
+        """
+        collection = self._collection()
+        with collection.writing():
+            collection.purge()
+
     def apply_plan(self, plan: Plan, *, recall: float) -> None:
         """Switch the collection to an index plan (from `ragstone.index.plans.make_plan`) and keep it.
 

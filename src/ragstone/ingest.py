@@ -130,6 +130,8 @@ def index_files(
             raise _stopped()
         progress(IndexProgress("seal", 0, 1))
         seal_tail(collection)
+        if (tally.embedded or tally.removed) and collection.compaction_due():
+            collection.compact()
         progress(IndexProgress("seal", 1, 1))
     return tally.report()
 

@@ -72,3 +72,4 @@ class DocumentRequest(_Request):
 
     uri: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URI_CHARACTERS)]
     start: Annotated[int, Field(ge=0, le=2**40)] = 0
+    collection: Annotated[str | None, StringConstraints(min_length=1, max_length=64)] = None  # a hit's own

@@ -82,7 +82,7 @@ async def document(asked: Annotated[DocumentRequest, Query()], service: TheServi
 
     The text comes from the catalog, never from the file system.
     """
-    info, text = await service.read(partial(service.engine.document, asked.uri))
+    info, text = await service.read(partial(service.engine.document, asked.uri, collection=asked.collection))
     if asked.start > len(text):
         raise InputError(
             f"start {asked.start} is behind the document's {len(text)} characters.",

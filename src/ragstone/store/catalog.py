@@ -149,6 +149,19 @@ class Catalog:
         with self.transaction() as db:
             db.execute(f"PRAGMA incremental_vacuum({GIVE_BACK_PAGES})").fetchall()
 
+    def fold_log(self) -> None:
+        """Fold the write-ahead log into the catalog and empty it: until then it holds what was deleted.
+
+        Raises `StoreError` while a reader somewhere still needs the log.
+        """
+        with self._writing:
+            busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() or (1, 0, 0)
+        if busy:
+            raise StoreError(
+                "another process still reads an older state of the collection; its log cannot be emptied",
+                hint="end its searches, then run the same command again",
+            )
+
     # -- identity ----------------------------------------------------------------------------------------
 
     def identity(self) -> Identity | None:

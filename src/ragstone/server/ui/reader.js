@@ -18,7 +18,9 @@ export async function openPassage(passage) {
   byId("reader-text").replaceChildren(element("p", { class: "muted" }, "Opening…"));
   if (!dialog.open) dialog.showModal();
   try {
-    const found = await get("/api/document", { uri: passage.uri, start: passage.start });
+    const place = { uri: passage.uri, start: passage.start };
+    if (passage.collection) place.collection = passage.collection; // hits say theirs
+    const found = await get("/api/document", place);
     if (wanted === passage) showText(found, passage);
   } catch (error) {
     if (wanted !== passage) return;
