@@ -121,3 +121,21 @@ def test_single_precision_keeps_the_order_of_the_vectors_given(tmp_path: Path) -
             ["one more"], uris=["more"], vectors=rows[:1], model="m"
         )  # keeps the collection's precision
         assert engine.verify().ok
+
+
+def test_one_approximate_search_in_a_hundred_is_checked_against_an_exact_one(
+    filled: tuple[Ragstone, Matrix],
+) -> None:
+    engine, rows = filled
+    nearest(engine, rows[0], 0.9)
+    assert engine.stats().recall is None  # exact: nothing to check
+    engine.apply_plan(make_plan("HNSW,SQ8", dim=DIM), recall=0.95)
+    nearest(engine, rows[0], 1.0)
+    assert engine.stats().recall is None
+    for number in range(101):  # the first and the hundred and first
+        nearest(engine, rows[number], 0.9)
+        engine._recalls.wait()
+    observed = engine.stats().recall
+    assert observed is not None
+    assert observed.samples == 2
+    assert 0.6 <= observed.mean <= 1

@@ -33,7 +33,7 @@ from ragstone.maintenance import VerifyReport
 from ragstone.retrieval.merge import merge
 from ragstone.searching import Query, search_collection
 from ragstone.settings import Settings
-from ragstone.stats import Latencies, Stats, collection_stats
+from ragstone.stats import Latencies, RecallSampler, Stats, collection_stats
 from ragstone.store import documents
 from ragstone.texts import add_texts, add_vectors, checked_texts, unit_rows
 from ragstone.types import (
@@ -94,6 +94,7 @@ class Ragstone:
         self._loading = threading.RLock()
         self._collections: dict[str, Collection] = {}
         self._latencies = Latencies()
+        self._recalls = RecallSampler()
         self._templates: Templates | None = None
         self._closing = threading.Event()
         self._checker: threading.Thread | None = None
@@ -206,7 +207,10 @@ class Ragstone:
             recall=self._settings.recall if recall is None else recall,
         )
         names = list(collections) if collections else [self._settings.collection]
-        results = [search_collection(self._collection(name), asked, self._embedding) for name in names]
+        results = [
+            search_collection(self._collection(name), asked, self._embedding, self._recalls.offer)
+            for name in names
+        ]
         took_ms = self._latencies.observe("search", started_s)
         if len(results) == 1:
             return replace(results[0], timings_ms={**results[0].timings_ms, "total": took_ms})
@@ -304,6 +308,7 @@ class Ragstone:
         return replace(
             collection_stats(self._collection(name) if name in names else None, name),
             collections=names,
+            recall=self._recalls.summary(),
             latencies_ms=self._latencies.summary(),
             caches={"query_vectors": cache()} if callable(cache) else {},
         )
@@ -400,6 +405,7 @@ class Ragstone:
         self._closing.set()
         if self._checker is not None:
             self._checker.join()
+        self._recalls.wait()
         with self._loading:
             for collection in self._collections.values():
                 collection.close()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ragstone.collection import Collection, Snapshot
 from ragstone.errors import InputError, MismatchError, RagstoneError, StoreError
+from ragstone.index.dense import DenseIndex
 from ragstone.retrieval import hybrid
 from ragstone.retrieval.hybrid import Ranking
 from ragstone.store import documents
@@ -59,9 +60,13 @@ class Query:
 
 
 def search_collection(
-    collection: Collection, query: Query, embedding: Callable[[], Embedder]
+    collection: Collection,
+    query: Query,
+    embedding: Callable[[], Embedder],
+    searched: Callable[[DenseIndex, Vector], None],
 ) -> SearchResult:
-    """The best chunks of one collection, best first. `embedding` gives the model, loaded where it is needed.
+    """The best chunks of one collection, best first. `embedding` gives the model, loaded where it is needed;
+    `searched` is told of each search by vector.
 
     Raises `StoreError` while the keyword index is being rebuilt, `MismatchError` for a vector of another
     dimension and, in dense mode, another model.
@@ -79,16 +84,19 @@ def search_collection(
         vector = _query_vector(snapshot, query, embedding, degraded)
     with _timed(timings, "filter"):
         allowed = _allowed(collection, query.filter)
+    dense = snapshot.dense.at_recall(query.recall)
     ranking = hybrid.search(
         query.text,
         vector,
         mode=query.mode,
         top_k=query.top_k,
-        dense=snapshot.dense.at_recall(query.recall),
+        dense=dense,
         keyword=keyword,
         load_texts=lambda ids: _load_texts(collection, ids),
         allowed=allowed,
     )
+    if vector is not None:
+        searched(dense, vector)
     with _timed(timings, "load"):
         hits = _hits(collection, ranking)
     return SearchResult(hits, (*degraded, *ranking.degraded), {**timings, **ranking.timings_ms})

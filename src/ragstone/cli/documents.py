@@ -111,10 +111,16 @@ def stats(context: typer.Context, *, json_output: JsonFlag = False) -> int:
 def _details(found: Stats) -> list[tuple[str, str]]:
     model = f"{found.model}, {found.dim} dimensions" if found.model else "none yet"
     waiting = f"{found.unembedded:,} chunks to embed, {found.pending:,} vectors to seal"
+    recall = (
+        f"{found.recall.mean:.3f} of the nearest found, {found.recall.samples} checked"
+        if found.recall
+        else ""
+    )
     return [
         ("model", model),
         ("segments", f"{found.segments:,} ({', '.join(found.index_types) or 'none'})"),
         ("waiting", waiting),
+        *([("recall", recall)] if recall else []),
         ("tombstones", f"{found.tombstones:,}"),
         ("collections", ", ".join(found.collections) or "none yet"),
     ]

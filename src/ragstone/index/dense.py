@@ -63,6 +63,11 @@ class DenseIndex:
         )
         return sealed + len(self.tail.chunk_ids)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether searches compare every vector: asked to, or for want of fast indexes."""
+        return self.recall >= EXACT or all(segment.fast is None for segment in self.segments)
+
     def at_recall(self, recall: float) -> DenseIndex:
         """The same index, searched until on average that share (above 0, to 1.0: exactly) of the nearest is found."""
         view = copy.copy(self)
