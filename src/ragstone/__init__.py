@@ -20,9 +20,11 @@ from ragstone.version import __version__
 
 if TYPE_CHECKING:
     from ragstone.engine import Ragstone
+    from ragstone.index.faiss_index import FAISSIndex
+    from ragstone.index.sharded import ShardedFAISSIndex
     from ragstone.settings import Settings
 
-__all__ = ["Ragstone", "RagstoneError", "Settings", "__version__"]
+__all__ = ["FAISSIndex", "Ragstone", "RagstoneError", "Settings", "ShardedFAISSIndex", "__version__"]
 
 
 def __getattr__(name: str) -> object:
@@ -34,4 +36,12 @@ def __getattr__(name: str) -> object:
         from ragstone.settings import Settings
 
         return Settings
+    if name == "FAISSIndex":
+        from ragstone.index.faiss_index import FAISSIndex
+
+        return FAISSIndex
+    if name == "ShardedFAISSIndex":
+        from ragstone.index.sharded import ShardedFAISSIndex
+
+        return ShardedFAISSIndex
     raise AttributeError(f"module 'ragstone' has no attribute {name!r}")
