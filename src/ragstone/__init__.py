@@ -22,9 +22,20 @@ if TYPE_CHECKING:
     from ragstone.engine import Ragstone
     from ragstone.index.faiss_index import FAISSIndex
     from ragstone.index.sharded import ShardedFAISSIndex
+    from ragstone.index.tuner import FAISSTuner
+    from ragstone.index.tuning_results import TuningResult
     from ragstone.settings import Settings
 
-__all__ = ["FAISSIndex", "Ragstone", "RagstoneError", "Settings", "ShardedFAISSIndex", "__version__"]
+__all__ = [
+    "FAISSIndex",
+    "FAISSTuner",
+    "Ragstone",
+    "RagstoneError",
+    "Settings",
+    "ShardedFAISSIndex",
+    "TuningResult",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -44,4 +55,12 @@ def __getattr__(name: str) -> object:
         from ragstone.index.sharded import ShardedFAISSIndex
 
         return ShardedFAISSIndex
+    if name == "FAISSTuner":
+        from ragstone.index.tuner import FAISSTuner
+
+        return FAISSTuner
+    if name == "TuningResult":
+        from ragstone.index.tuning_results import TuningResult
+
+        return TuningResult
     raise AttributeError(f"module 'ragstone' has no attribute {name!r}")

@@ -18,6 +18,7 @@ from ragstone.cli import (
     indexing,
     searching,
     serving,
+    tuning,
 )
 from ragstone.cli.failures import PIPE_CLOSED, guarded
 from ragstone.cli.invocation import Invocation
@@ -71,9 +72,14 @@ _add(documents.delete, "delete", "ragstone delete notes/old-plan.md")
 _add(care.verify, "verify", "ragstone verify --json")
 _add(documents.stats, "stats", "ragstone stats --collection papers")
 _add(care.doctor, "doctor", "ragstone doctor --repair")
+_add(care.compact, "compact", "ragstone compact --purge")
 _add(importing.import_store, "import", "ragstone import llamaindex ./storage --collection papers --dry-run")
 _add(importing.rollback, "rollback", "ragstone rollback --collection papers")
 app.add_typer(configuration.app)
+_add(
+    tuning.tune, "tune", "ragstone tune --recall 0.98 --p95-ms 1 --memory-mb 200 --picture front.svg --apply"
+)
+_add(tuning.recommend, "recommend", "ragstone recommend --vectors 1000000 --memory-mb 450")
 _add(evaluating.evaluate, "eval", "ragstone eval ~/beir/scifact --modes hybrid,keyword")
 
 
