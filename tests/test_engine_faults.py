@@ -115,7 +115,7 @@ def test_a_disk_that_fills_while_a_segment_is_sealed_loses_nothing(small_disk: P
     with Ragstone(small_disk / "data") as engine:
         engine.add(texts[:1000], uris=uris[:1000], vectors=rows[:1000])
         ballast = fill(small_disk, leave_bytes=9 << 20)
-        with pytest.raises(DiskFullError, match=r"sealing 1,025 vectors needs 10 MiB, 8 MiB are free"):
+        with pytest.raises(DiskFullError, match=r"sealing 1,025 vectors needs 9 MiB, 8 MiB are free"):
             engine.add(texts[1000:], uris=uris[1000:], vectors=rows[1000:])
         found = engine.search("text", mode="dense", vector=rows[7], top_k=1).hits
         assert [hit.uri for hit in found] == ["t:7"]
