@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -417,6 +418,19 @@ def test_a_stated_recall_is_reached_and_one_is_exact(index_type: str) -> None:
     assert index.optimize(recall=0.97).recall_after >= 0.97
     assert recall(truth, index.batch_search(queries)) >= 0.95
     assert index.get_stats()["recall_target"] == 0.97
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("index_type", ["OPQ+HNSW", "HNSW", "PQ,FastScan", "LSH"])
+def test_real_embeddings_are_found_with_the_defaults(index_type: str, shared_data: Path) -> None:
+    stored = shared_data / "peer-indexes" / "langchain-faiss" / "letsupgrade" / "faiss_index" / "index.faiss"
+    flat = faiss.read_index(str(stored))
+    vectors = flat.reconstruct_n(0, flat.ntotal)
+    queries, vectors = vectors[::13], np.delete(vectors, slice(None, None, 13), axis=0)
+    index = FAISSIndex(384, index_type)
+    index.add_embeddings(vectors, range(len(vectors)))
+    assert index.get_stats()["built_type"] == index_type
+    assert recall(true_ids(vectors, queries), index.batch_search(queries)) >= 0.95
 
 
 def test_optimizing_for_a_recall_is_kept_when_saved(tmp_path: Path) -> None:

@@ -142,17 +142,31 @@ class Base:
         return matching <= share * self.count
 
     def nearest(self, query: Vector, top_k: int, rows: Ids | None) -> Ids:
-        """The exact best `top_k` of some rows (None: of all)."""
+        """The exact best `top_k` of some rows (None: of all), and what ties with them, in no order."""
         if rows is None:
             return self._nearest_of_all(query, top_k)
-        found: list[Ids] = []
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            block = rows[start : start + _BLOCK_ROWS]
-            found.append(block[scan(query[None], self.gather(block), top_k, metric=self.metric)[0]])
-        if len(found) == 1:
-            return found[0]
-        best = np.concatenate(found)
-        return best[scan(query[None], self.gather(best), top_k, metric=self.metric)[0]]
+        cost = np.concatenate(
+            [
+                self._costs_in_place(query, rows[start : start + _BLOCK_ROWS])
+                for start in range(0, len(rows), _BLOCK_ROWS)
+            ]
+        )
+        if len(rows) <= top_k:
+            return rows
+        best: Ids = rows[cost <= np.partition(cost, top_k - 1)[top_k - 1]]  # with all that tie with the last
+        return best
+
+    def _costs_in_place(self, query: Vector, rows: Ids) -> npt.NDArray[np.float32]:
+        """(len(rows),) costs; without copying the vectors where they are float32, in half of the time."""
+        if self.vectors is None or self.vectors.dtype != np.float32:
+            return costs(query, self.gather(rows), metric=self.metric)
+        cost = np.empty(len(rows), np.float32)
+        pointers = [faiss.swig_ptr(array) for array in (cost, query, self.vectors, rows)]
+        if self.metric == "l2":
+            faiss.fvec_L2sqr_by_idx(*pointers, self.dim, 1, len(rows))
+            return cost
+        faiss.fvec_inner_products_by_idx(*pointers, self.dim, 1, len(rows))
+        return -cost
 
     def _nearest_of_all(self, query: Vector, top_k: int) -> Ids:
         if self.vectors is not None and not is_exact(self.plan):
