@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -315,3 +316,10 @@ def test_the_picture_shows_each_setting_and_names_those_of_the_front(run: Tuning
     for result in pareto_front(shown):
         assert str(result) in texts
     assert "recall wanted" in texts and "p95 wanted" in texts
+
+
+def test_the_guides_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    guide = Path(__file__).resolve().parents[2] / "docs" / "tuning.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", guide.read_text(), re.MULTILINE | re.DOTALL)
+    exec(compile(code, "tuning.md", "exec"), {})  # noqa: S102 - our own guide
+    assert capsys.readouterr().out.endswith("()\n")

@@ -21,11 +21,14 @@ _COLOURS = (
     "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#882255",
 )  # fmt: skip
 _WIDTH, _PLOT_HEIGHT = 900, 400  # px
-_LEFT, _RIGHT, _TOP = 64, 190, 64
+_LEFT, _RIGHT, _TOP = 64, 180, 84
 _ROW = 20
 _RADIUS_MIN, _RADIUS_MAX = 4.0, 18.0
 # Below this share of neighbours nothing is of use; such points would squeeze the rest together.
 _RECALL_SHOWN_MIN = 0.7
+_RECALL_TICKS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1.0)
+# Finding all is drawn where losing 1 in 200 more would be: 200 queries × 10 hits tell no finer.
+_LOST_SHOWN_MIN = 0.005
 
 
 def write_results(path: Path, run: TuningRun, best: TuningResult) -> None:
@@ -76,12 +79,17 @@ class _Axes:
         return _LEFT + (math.log10(ms) - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
 
     def y(self, recall: float) -> float:
-        low, high = self.recall
-        return _TOP + (high - recall) / (high - low) * _PLOT_HEIGHT
+        """Logarithmic in the share that is lost: from .98 to .99 is as far as from .8 to .9."""
+        low, high = (_nines(edge) for edge in self.recall)
+        return _TOP + (high - _nines(recall)) / (high - low) * _PLOT_HEIGHT
 
     def radius(self, memory_bytes: int) -> float:
         """An area in proportion to the memory, but for the smallest, which could not be seen."""
         return max(_RADIUS_MIN, _RADIUS_MAX * math.sqrt(memory_bytes / self.memory_max))
+
+
+def _nines(recall: float) -> float:
+    return -math.log10(1 - recall + _LOST_SHOWN_MIN)
 
 
 def picture(run: TuningRun, best: TuningResult, targets: Targets) -> str:
@@ -98,9 +106,7 @@ def picture(run: TuningRun, best: TuningResult, targets: Targets) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
         ' font-family="system-ui, sans-serif" font-size="13" fill="#222">',
         f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>',
-        _text(
-            _LEFT - 44, 26, f"{run.count:,} vectors × {run.dim}: {best}", 'font-size="16" font-weight="600"'
-        ),
+        _text(_LEFT - 44, 26, str(best), 'font-size="16" font-weight="600"'),
         _text(_LEFT - 44, 46, _subtitle(run, best), 'fill="#555"'),
         *_grid(axes),
         *_target_lines(axes, targets),
@@ -118,16 +124,15 @@ def picture(run: TuningRun, best: TuningResult, targets: Targets) -> str:
 def _subtitle(run: TuningRun, best: TuningResult) -> str:
     measured = f"p95 {best.p95_ms:.3g} ms, recall@10 {best.recall_10:.3f}, {_memory(best.memory_bytes)}"
     missed = f"; misses: {'; '.join(best.missed)}" if best.missed else ""
-    return f"{measured}{missed} · {len(run)} settings measured with {run.n_queries} queries ({run.queries})"
+    return f"{measured}{missed} · {run.count:,} vectors × {run.dim}, {run.n_queries} queries ({run.queries})"
 
 
 def _fitted_axes(results: Sequence[TuningResult], targets: Targets) -> _Axes:
     times = [result.p95_ms for result in results] + ([targets.p95_ms] if targets.p95_ms else [])
     recalls = [result.recall_10 for result in results] + ([targets.recall] if targets.recall else [])
-    lowest = math.floor(min(recalls) * 20 - 0.2) / 20  # to the next 5 % below, with some room
     return _Axes(
         ms=(min(times) / 1.4, max(times) * 1.4),
-        recall=(min(max(lowest, 0.0), 0.95), 1.0),
+        recall=(max(tick for tick in _RECALL_TICKS[:-4] if tick <= min(recalls)), 1.0),
         memory_max=max(result.memory_bytes for result in results) or 1,
     )
 
@@ -138,16 +143,13 @@ def _grid(axes: _Axes) -> list[str]:
     for ms in _ticks(*axes.ms):
         x = axes.x(ms)
         parts += [_rule(x, _TOP, x, bottom), _text(x, bottom + 18, f"{ms:g}", 'text-anchor="middle"')]
-    low, high = axes.recall
-    step = 0.01 if high - low <= 0.1 else 0.05
-    for place in range(round((high - low) / step) + 1):
-        recall = high - place * step
+    for recall in (tick for tick in _RECALL_TICKS if tick >= axes.recall[0]):
         y = axes.y(recall)
         parts += [_rule(_LEFT, y, right, y), _text(_LEFT - 8, y + 4, f"{recall:.2f}", 'text-anchor="end"')]
     parts.append(
         _text((_LEFT + right) / 2, bottom + 38, "p95 of a query, ms (one thread)", 'text-anchor="middle"')
     )
-    parts.append(_text(_LEFT - 44, _TOP - 4, "recall@10"))
+    parts.append(_text(_LEFT - 44, _TOP - 14, "recall@10"))
     return parts
 
 
@@ -164,7 +166,10 @@ def _target_lines(axes: _Axes, targets: Targets) -> list[str]:
     parts: list[str] = []
     if targets.recall is not None:
         y = axes.y(targets.recall)
-        parts += [_rule(_LEFT, y, right, y, dashed), _text(right + 6, y + 4, "recall wanted", 'fill="#b00"')]
+        parts += [
+            _rule(_LEFT, y, right, y, dashed),
+            _text(right - 6, y - 5, "recall wanted", 'text-anchor="end" fill="#b00"'),
+        ]
     if targets.p95_ms is not None:
         x = axes.x(targets.p95_ms)
         parts += [
@@ -221,10 +226,10 @@ def _table(front: Sequence[TuningResult], best: TuningResult) -> list[str]:
     columns: tuple[tuple[int, str, str, Callable[[int, TuningResult], str]], ...] = (
         (34, "end", "", lambda number, r: str(number)),
         (44, "start", "setting", lambda number, r: str(r)),
-        (600, "end", "p95 ms", lambda number, r: f"{r.p95_ms:.3g}"),
-        (680, "end", "recall@10", lambda number, r: f"{r.recall_10:.3f}"),
-        (780, "end", "memory", lambda number, r: _memory(r.memory_bytes)),
-        (870, "end", "build", lambda number, r: f"{r.build_s:.1f} s"),
+        (650, "end", "p95 ms", lambda number, r: f"{r.p95_ms:.3f}"),
+        (725, "end", "recall@10", lambda number, r: f"{r.recall_10:.3f}"),
+        (805, "end", "memory", lambda number, r: _memory(r.memory_bytes)),
+        (875, "end", "build", lambda number, r: f"{r.build_s:.1f} s"),
     )
     top = _TOP + _PLOT_HEIGHT + 68
     parts = [
