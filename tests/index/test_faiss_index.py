@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vector_oracle import VectorOracle, recall
 
-from ragstone import FAISSIndex
+from ragstone import FAISSIndex, FAISSTuner
 from ragstone.errors import InputError, NotFoundError, RagstoneError
 from ragstone.index import faiss_snapshot
 from ragstone.index.plans import INDEX_TYPES, Effort, make_plan
@@ -92,6 +92,17 @@ def test_a_tuning_result_gives_the_same_index_as_object_mapping_and_file(tmp_pat
     for best_result in (Tuned(), as_json, tmp_path / "best.json", str(tmp_path / "best.json"), flat, nested):
         index = FAISSIndex.from_tuning_result(dimension=DIM, tuning_result=best_result)
         assert index.get_stats()["config"] == {"m": 16, "ef_construction": 100, "ef_search": 32}
+
+
+def test_the_documented_tuning_snippet_runs() -> None:
+    vectors = clustered_vectors(1_500, DIM)
+    tuner = FAISSTuner(dimension=DIM)
+    results = tuner.tune(vectors=vectors, budget_s=1)
+    best_result = tuner.select_best(results)
+    index = FAISSIndex.from_tuning_result(dimension=DIM, tuning_result=best_result)
+    index.add_embeddings(vectors, range(1_500))
+    assert index.get_stats()["index_type"] == best_result.plan.index_type
+    assert len(index.search(vectors[0])) == 10
 
 
 def test_a_tuning_results_candidates_are_what_a_search_ranks_again() -> None:
