@@ -132,7 +132,9 @@ def _ragstone_open(home: Path | None, plan: str, recall: float) -> list[Search]:
 
 
 def _faiss_build(home: Path, vectors: Any, factory: str) -> None:
-    import faiss
+    import faiss as _faiss
+
+    faiss: Any = _faiss  # its stubs lack half of what is used here
 
     count, dim = vectors.shape
     index = faiss.index_factory(
@@ -146,7 +148,9 @@ def _faiss_build(home: Path, vectors: Any, factory: str) -> None:
 
 
 def _faiss_open(home: Path | None, factory: str, recall: float) -> list[Search]:
-    import faiss
+    import faiss as _faiss
+
+    faiss: Any = _faiss  # its stubs lack half of what is used here
 
     if home is None:
         return []
