@@ -254,8 +254,9 @@ class _Trial:
         searcher = Searcher(plan, index, ground.exact)
         memory = stored_bytes(index)
         results: list[TuningResult] = []
-        for effort, recall in self._efforts(plan, searcher):
-            if results and cancelled():
+        # The dearest first: it is the one that reaches the recall, and time may end before the others.
+        for effort, recall in reversed(self._efforts(plan, searcher)):
+            if results and (cancelled() or self._is_late()):
                 break
             search = searcher.prepared(effort, top_k=ground.top_k)
             p50_ms, p95_ms, p99_ms = percentiles(latencies_ms(search, ground.queries))
@@ -277,7 +278,10 @@ class _Trial:
                     memory_bytes=memory,
                 )
             )
-        return results
+        return results[::-1]
+
+    def _is_late(self) -> bool:
+        return self._deadline_s is not None and time.monotonic() > self._deadline_s
 
     def _efforts(self, plan: Plan, searcher: Searcher) -> list[tuple[Effort, float]]:
         """Efforts worth timing, cheapest first, with their recall: all, or with a budget those near the target."""
