@@ -20,8 +20,8 @@ from ragstone.version import __version__
 
 if TYPE_CHECKING:
     from ragstone.engine import Ragstone
-    from ragstone.index.faiss_index import FAISSIndex
-    from ragstone.index.sharded import ShardedFAISSIndex
+    from ragstone.faiss_index.index import FAISSIndex
+    from ragstone.faiss_index.sharded import ShardedFAISSIndex
     from ragstone.index.tuner import FAISSTuner
     from ragstone.index.tuning_results import TuningResult
     from ragstone.settings import Settings
@@ -48,11 +48,11 @@ def __getattr__(name: str) -> object:
 
         return Settings
     if name == "FAISSIndex":
-        from ragstone.index.faiss_index import FAISSIndex
+        from ragstone.faiss_index.index import FAISSIndex
 
         return FAISSIndex
     if name == "ShardedFAISSIndex":
-        from ragstone.index.sharded import ShardedFAISSIndex
+        from ragstone.faiss_index.sharded import ShardedFAISSIndex
 
         return ShardedFAISSIndex
     if name == "FAISSTuner":

@@ -17,7 +17,7 @@ from vector_oracle import VectorOracle, recall
 
 from ragstone import FAISSIndex, FAISSTuner
 from ragstone.errors import InputError, NotFoundError, RagstoneError
-from ragstone.index import faiss_snapshot
+from ragstone.faiss_index import snapshot as faiss_snapshot
 from ragstone.index.plans import INDEX_TYPES, Effort, make_plan
 from ragstone.index.synthetic import clustered_vectors
 from ragstone.types import Matrix
@@ -354,7 +354,7 @@ def test_auto_chooses_by_the_number_of_vectors_and_says_why() -> None:
 
 
 def test_a_gpu_that_is_not_there_is_said_and_the_cpu_used(caplog: pytest.LogCaptureFixture) -> None:
-    from ragstone.index.faiss_base import gpus
+    from ragstone.faiss_index.base import gpus
 
     if gpus():
         pytest.skip("there is a GPU")
@@ -367,7 +367,7 @@ def test_a_gpu_that_is_not_there_is_said_and_the_cpu_used(caplog: pytest.LogCapt
 def test_on_a_gpu_results_are_the_cpus_and_what_is_saved_loads_on_a_cpu(
     index_type: str, tmp_path: Path
 ) -> None:
-    from ragstone.index.faiss_base import gpus
+    from ragstone.faiss_index.base import gpus
 
     if not gpus():
         pytest.skip("FAISS sees no GPU")

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ragstone.errors import InputError, NotFoundError
-from ragstone.index.faiss_base import gpus
-from ragstone.index.faiss_calibration import Sample, measured, sampled
-from ragstone.index.faiss_columns import Column, Identifier
-from ragstone.index.faiss_files import read_saved, save
-from ragstone.index.faiss_hits import VectorHit, vector_hits
-from ragstone.index.faiss_input import (
+from ragstone.faiss_index.base import gpus
+from ragstone.faiss_index.calibration import Sample, measured, sampled
+from ragstone.faiss_index.columns import Column, Identifier
+from ragstone.faiss_index.files import read_saved, save
+from ragstone.faiss_index.hits import VectorHit, vector_hits
+from ragstone.faiss_index.input import (
     checked_ids,
     checked_metadata,
     checked_queries,
@@ -33,10 +33,10 @@ from ragstone.index.faiss_input import (
     checked_vectors,
     identifier,
 )
-from ragstone.index.faiss_options import Options, make_options, tuned
-from ragstone.index.faiss_snapshot import Filter, Record, Snapshot, first_snapshot
-from ragstone.index.faiss_state import MEASURED_TOP_K, Closed, Opened, require_fit
-from ragstone.index.faiss_stats import describe
+from ragstone.faiss_index.options import Options, make_options, tuned
+from ragstone.faiss_index.snapshot import Filter, Record, Snapshot, first_snapshot
+from ragstone.faiss_index.state import MEASURED_TOP_K, Closed, Opened, require_fit
+from ragstone.faiss_index.stats import describe
 from ragstone.index.plans import Effort, Plan
 from ragstone.types import Ids, Matrix
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ragstone.index.faiss_columns import Identifier
-from ragstone.index.faiss_hits import VectorHit
+from ragstone.faiss_index.columns import Identifier
+from ragstone.faiss_index.hits import VectorHit
 from ragstone.types import Matrix, Vector
 
 

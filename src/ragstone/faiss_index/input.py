@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ragstone.errors import InputError
-from ragstone.index.faiss_columns import Identifier, Json
+from ragstone.faiss_index.columns import Identifier, Json
 from ragstone.index.plans import Metric
 from ragstone.types import Matrix
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ragstone.index.faiss_calibration import cheapest
-from ragstone.index.faiss_options import AUTO, Options
-from ragstone.index.faiss_snapshot import Snapshot
+from ragstone.faiss_index.calibration import cheapest
+from ragstone.faiss_index.options import AUTO, Options
+from ragstone.faiss_index.snapshot import Snapshot
 from ragstone.index.plans import Effort, default_probes, knob
 
 _QUANTILES = (50, 90, 95, 99)

@@ -15,8 +15,8 @@ import faiss as _faiss
 import numpy as np
 import numpy.typing as npt
 
+from ragstone.faiss_index.columns import BoolArray
 from ragstone.index.building import build_index, faiss_metric, search_parameters, takes_selector
-from ragstone.index.faiss_columns import BoolArray
 from ragstone.index.fast import Measured
 from ragstone.index.plans import Effort, Metric, Plan, bytes_per_vector, fitted_effort, is_exact, knob
 from ragstone.types import Ids, Matrix, StoredMatrix, Vector

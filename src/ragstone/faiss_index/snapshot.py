@@ -15,9 +15,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ragstone.index.faiss_base import Base, build_base, costs, extended_base, one_thread, scan
-from ragstone.index.faiss_columns import BoolArray, Column, Identifier, Json, ValueIndex, Vectors
-from ragstone.index.faiss_options import AUTO, Options
+from ragstone.faiss_index.base import Base, build_base, costs, extended_base, one_thread, scan
+from ragstone.faiss_index.columns import BoolArray, Column, Identifier, Json, ValueIndex, Vectors
+from ragstone.faiss_index.options import AUTO, Options
 from ragstone.index.plans import Effort, Metric
 from ragstone.types import Ids, Matrix, Vector
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ragstone.index.faiss_columns import Identifier, Json
-from ragstone.index.faiss_snapshot import Found, Snapshot
+from ragstone.faiss_index.columns import Identifier, Json
+from ragstone.faiss_index.snapshot import Found, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,18 +22,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ragstone.errors import InputError, NotFoundError
-from ragstone.index.faiss_columns import Identifier
-from ragstone.index.faiss_hits import VectorHit
-from ragstone.index.faiss_index import FAISSIndex
-from ragstone.index.faiss_input import (
+from ragstone.faiss_index.columns import Identifier
+from ragstone.faiss_index.hits import VectorHit
+from ragstone.faiss_index.index import FAISSIndex
+from ragstone.faiss_index.input import (
     checked_ids,
     checked_metadata,
     checked_queries,
     checked_vectors,
     identifier,
 )
-from ragstone.index.faiss_manifest import read_manifest, sync, write_manifest
-from ragstone.index.faiss_snapshot import Filter, Record
+from ragstone.faiss_index.manifest import read_manifest, sync, write_manifest
+from ragstone.faiss_index.snapshot import Filter, Record
 from ragstone.types import Ids
 
 _Result = TypeVar("_Result")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragstone.index.faiss_snapshot import Snapshot
+from ragstone.faiss_index.snapshot import Snapshot
 from ragstone.index.fast import MARGIN, QUERY_COSINE, SAMPLE_QUERIES, Measured
 from ragstone.index.plans import Effort, efforts, is_exact
 from ragstone.types import Ids, Matrix

@@ -32,11 +32,11 @@ import faiss as _faiss
 import numpy as np
 
 from ragstone.errors import DiskFullError, InputError, StoreError
-from ragstone.index.faiss_base import Base, opened_base
-from ragstone.index.faiss_columns import Column, JsonLines, Vectors, write_json_lines
-from ragstone.index.faiss_manifest import damaged, read_manifest, sync, write_manifest
-from ragstone.index.faiss_options import Device, Options, options_from_json
-from ragstone.index.faiss_snapshot import Snapshot
+from ragstone.faiss_index.base import Base, opened_base
+from ragstone.faiss_index.columns import Column, JsonLines, Vectors, write_json_lines
+from ragstone.faiss_index.manifest import damaged, read_manifest, sync, write_manifest
+from ragstone.faiss_index.options import Device, Options, options_from_json
+from ragstone.faiss_index.snapshot import Snapshot
 from ragstone.index.fast import Calibration
 from ragstone.index.plans import plan_from_json
 from ragstone.index.segment_files import file_sha256

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ragstone.errors import DamagedError, MismatchError
-from ragstone.index.faiss_calibration import (
+from ragstone.faiss_index.calibration import (
     ENOUGH,
     TOLERANCE,
     Sample,
@@ -19,10 +19,10 @@ from ragstone.index.faiss_calibration import (
     sampled,
     table_size,
 )
-from ragstone.index.faiss_files import Saved, open_saved, read_saved
-from ragstone.index.faiss_input import TOP_K_MAX
-from ragstone.index.faiss_options import Options
-from ragstone.index.faiss_snapshot import Filter, Found, Record, Snapshot
+from ragstone.faiss_index.files import Saved, open_saved, read_saved
+from ragstone.faiss_index.input import TOP_K_MAX
+from ragstone.faiss_index.options import Options
+from ragstone.faiss_index.snapshot import Filter, Found, Record, Snapshot
 from ragstone.index.plans import Effort, fitted_effort
 from ragstone.types import Matrix
 
