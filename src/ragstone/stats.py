@@ -16,6 +16,7 @@ import numpy as np
 
 from ragstone.collection import Collection
 from ragstone.index.dense import EXACT, DenseIndex
+from ragstone.index.fast import share_found
 from ragstone.store import documents, vectors
 from ragstone.types import Vector
 
@@ -107,10 +108,10 @@ class RecallSampler:
 
     def _check(self, dense: DenseIndex, vector: Vector) -> None:
         try:
-            found, _ = dense.search(vector, top_k=RECALL_TOP_K, allowed=None)
-            true, _ = dense.at_recall(EXACT).search(vector, top_k=RECALL_TOP_K, allowed=None)
+            _, found = dense.search(vector, top_k=RECALL_TOP_K, allowed=None)
+            _, true = dense.at_recall(EXACT).search(vector, top_k=RECALL_TOP_K, allowed=None)
             if len(true):
-                self._window.append(float(np.isin(true, found).mean()))
+                self._window.append(share_found(true, found))
         finally:
             self._busy.release()
 

@@ -113,6 +113,26 @@ def test_more_hits_than_calibrated_and_recall_1_are_searched_exactly(segment: Se
         assert np.allclose(scores, np.sort(exact)[::-1][: len(ids)], atol=1e-4)
 
 
+def test_equal_vectors_do_not_spoil_the_calibration(tmp_path: Path) -> None:
+    rows = np.repeat(
+        clustered(2_000, seed=3), 6, axis=0
+    )  # the 10th nearest is always one of several equal ones
+    ids = np.arange(1, len(rows) + 1, dtype=np.int64)
+    built = build_segment(
+        tmp_path,
+        chunk_ids=ids,
+        document_ids=ids,
+        vectors=rows.astype(np.float16),
+        model_id="m",
+        plan=make_plan("PQ,FastScan", dim=DIM),
+    )
+    manifest = read_manifest(tmp_path / built.name, manifest_sha256=built.manifest_sha256)
+    fast = Segment(tmp_path / built.name, manifest).fast
+    assert fast is not None
+    assert fast.calibration.effort(10, 0.98) is not None
+    assert fast.calibration.effort(100, 0.98) is not None
+
+
 def test_the_cheapest_sufficient_effort_is_taken() -> None:
     table = (Measured(0.8, Effort(8, 0)), Measured(0.95, Effort(16, 0)), Measured(1.0, Effort(64, 0)))
     calibration = Calibration({10: table, 100: table[1:]})

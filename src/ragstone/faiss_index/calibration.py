@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ragstone.faiss_index.snapshot import Snapshot
 from ragstone.index.fast import MARGIN, QUERY_COSINE, SAMPLE_QUERIES, Measured
 from ragstone.index.plans import Effort, efforts, is_exact
-from ragstone.types import Ids, Matrix
+from ragstone.types import Matrix
 
 # Numbers of hits with a table of their own; a number between them uses the next larger one's.
 TOP_KS = (10, 100, 1000)
@@ -17,15 +18,16 @@ TOP_KS = (10, 100, 1000)
 ENOUGH = 0.9995
 # Two recalls are equal that differ by 2 of the sample's 2,000 neighbours.
 TOLERANCE = 0.001
+_TIE = 1e-6  # of the cost: one vector's differ by less, however they were added up
 _SEED = 20261121
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """(q, dim) queries and for each the true nearest rows, as many as there are up to `top_k`."""
+    """(q, dim) queries and for each the costs of the true nearest, ascending, as many as there are up to `top_k`."""
 
     queries: Matrix
-    truth: tuple[Ids, ...]
+    truth: tuple[npt.NDArray[np.float32], ...]
     top_k: int
 
 
@@ -33,7 +35,7 @@ def sampled(snapshot: Snapshot, top_k: int) -> Sample:
     """Queries like the vectors that are there, with the truth; costs comparing all of them for 200 queries."""
     queries = sample_queries(snapshot, SAMPLE_QUERIES)
     found = snapshot.search(queries, top_k=top_k, effort=None)
-    return Sample(queries, tuple(hits.rows for hits in found), top_k)
+    return Sample(queries, tuple(hits.costs for hits in found), top_k)
 
 
 def sample_queries(snapshot: Snapshot, count: int) -> Matrix:
@@ -62,10 +64,13 @@ def _unit(queries: Matrix, instead: Matrix) -> Matrix:
 def recall_of(snapshot: Snapshot, effort: Effort | None, sample: Sample) -> float:
     """The share of the truth that a search finds, 0 to 1 (1 where there is nothing to find)."""
     found = snapshot.search(sample.queries, top_k=sample.top_k, effort=effort)
-    shares = [
-        np.isin(true, hits.rows).mean() for true, hits in zip(sample.truth, found, strict=True) if len(true)
-    ]
+    shares = [_share(true, hits.costs) for true, hits in zip(sample.truth, found, strict=True) if len(true)]
     return float(np.mean(shares)) if shares else 1.0
+
+
+def _share(true: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:
+    """The share of the true nearest that was found, by cost: of equal vectors either will do."""
+    return float((found <= true[-1] + _TIE * max(1.0, abs(float(true[-1])))).sum()) / len(true)
 
 
 def measured(snapshot: Snapshot, sample: Sample, *, enough: float = ENOUGH) -> tuple[Measured, ...]:

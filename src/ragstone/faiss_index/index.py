@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ragstone.errors import InputError, NotFoundError
 from ragstone.faiss_index.base import gpus
-from ragstone.faiss_index.calibration import Sample, measured, sampled
+from ragstone.faiss_index.calibration import measured, sampled
 from ragstone.faiss_index.columns import Column, Identifier
 from ragstone.faiss_index.files import read_saved, save
 from ragstone.faiss_index.hits import VectorHit, vector_hits
@@ -38,7 +38,7 @@ from ragstone.faiss_index.snapshot import Filter, Record, Snapshot, first_snapsh
 from ragstone.faiss_index.state import MEASURED_TOP_K, Closed, Opened, require_fit
 from ragstone.faiss_index.stats import describe
 from ragstone.index.plans import Effort, Plan
-from ragstone.types import Ids, Matrix
+from ragstone.types import Matrix
 
 logger = logging.getLogger("ragstone")
 
@@ -286,19 +286,17 @@ class FAISSIndex:
         checked_search(1, 0.0, recall)
         with self._writing:
             before = self._opened()
-            live = before.snapshot.live_rows
             sample = sampled(before.snapshot, MEASURED_TOP_K)
             recall_before = before.recall(sample)
             wish = before.options if recall is None else replace(before.options, recall=recall)
-            sample_after = _renumbered(sample, live)
             wanted = recall_before if recall is None else min(recall, recall_before)
-            rebuilt = Opened(wish, before.snapshot.rebuilt(wish)).reaching(wanted, sample_after)
+            rebuilt = Opened(wish, before.snapshot.rebuilt(wish)).reaching(wanted, sample)
             after = rebuilt or replace(before, options=wish)
             self._state, self._row_of = after, None
             base = after.snapshot.base
             return Optimized(
                 recall_before=round(recall_before, 5),
-                recall_after=round(after.recall(sample_after if rebuilt else sample), 5),
+                recall_after=round(after.recall(sample), 5),
                 plan=None if base is None else base.plan,
                 effort=after.effort(MEASURED_TOP_K),
                 kept=rebuilt is None,
@@ -327,7 +325,6 @@ class FAISSIndex:
         copy = first_snapshot(wish, old.gather(live).copy(), old.ids.taken(live), old.metadata.taken(live))
         sample = sampled(old, MEASURED_TOP_K)
         wanted = min(min_recall, opened.recall(sample))
-        sample = _renumbered(sample, live)
         verified = Opened(wish, copy).reaching(wanted, sample)
         if verified is None:
             best = measured(copy, sample)[-1]
@@ -356,8 +353,3 @@ class FAISSIndex:
 
 def _empty(options: Options) -> Snapshot:
     return first_snapshot(options, np.empty((0, options.dim), np.float32), Column([]), Column([]))
-
-
-def _renumbered(sample: Sample, live: Ids) -> Sample:
-    """The sample for a snapshot that holds the live rows alone."""
-    return replace(sample, truth=tuple(np.searchsorted(live, rows) for rows in sample.truth))

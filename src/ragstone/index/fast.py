@@ -15,7 +15,7 @@ import numpy as np
 
 from ragstone.index.building import build_index, search_parameters
 from ragstone.index.plans import Effort, Plan, efforts, fitted, is_exact, plan_from_json
-from ragstone.types import Matrix, StoredMatrix
+from ragstone.types import Matrix, Scores, StoredMatrix
 
 faiss: Any = _faiss  # its stubs lack half of what is used here
 
@@ -29,6 +29,7 @@ SAMPLE_QUERIES = 200
 QUERY_COSINE = 0.8
 # A table measured on a sample promises a little less than it saw.
 MARGIN = 0.005
+_TIE = 1e-6  # scores of one vector differ by less, however they were added up
 _SEED = 20261121
 
 
@@ -95,6 +96,9 @@ def build_fast(plan: Plan, vectors: StoredMatrix, exact: Any) -> FastIndex | Non
     plan, _ = fitted(plan, count=len(vectors), dim=vectors.shape[1])
     if is_exact(plan):
         return None
+    faiss.omp_set_num_threads(
+        1
+    )  # the other cores search meanwhile; two threads on a busy box cost 3 to 27 times
     index = build_index(plan, vectors, metric="cosine")
     refined = refine(index, exact)
     queries = sample_queries(vectors, SAMPLE_QUERIES)
@@ -134,18 +138,24 @@ def sample_queries(vectors: StoredMatrix, count: int) -> Matrix:
     other -= (other * stored).sum(axis=1, keepdims=True) * stored
     lengths = np.linalg.norm(other, axis=1, keepdims=True)
     other = np.divide(other, lengths, out=np.zeros_like(other), where=lengths > 0)
-    moved = QUERY_COSINE * stored + np.sqrt(1 - QUERY_COSINE**2) * other
+    moved = QUERY_COSINE * stored + (1 - QUERY_COSINE**2) ** 0.5 * other
     queries: Matrix = moved / np.linalg.norm(moved, axis=1, keepdims=True)
     return queries
 
 
+def share_found(true: Scores, found: Scores) -> float:
+    """The share of the true nearest that a search found, 0 to 1, by their scores (both best first, the true ones not
+    none): of equal texts either will do, and 13 % of the queries over a set of documentation end in such a tie."""
+    return float((found >= true[-1] - _TIE).sum()) / len(true)
+
+
 def _table(plan: Plan, refined: Any, exact: Any, queries: Matrix, *, top_k: int) -> tuple[Measured, ...]:
     faiss.omp_set_num_threads(1)
-    _, truth = exact.search(queries, top_k)
+    truth, _ = exact.search(queries, top_k)
     table: list[Measured] = []
     for effort in efforts(plan, top_k=top_k, count=exact.ntotal):
-        _, found = refined.search(queries, top_k, params=refined_parameters(plan, effort, top_k=top_k))
-        recall = float(np.mean([np.isin(true, got).mean() for true, got in zip(truth, found, strict=True)]))
+        found, _ = refined.search(queries, top_k, params=refined_parameters(plan, effort, top_k=top_k))
+        recall = float(np.mean([share_found(true, got) for true, got in zip(truth, found, strict=True)]))
         if not table or recall > table[-1].recall:
             table.append(Measured(round(recall, 5), effort))
         if recall >= 0.9995:
