@@ -25,6 +25,7 @@ from ragstone.index.segment import Segment
 from ragstone.segments import SegmentStore, set_aside
 from ragstone.store import documents, vectors
 from ragstone.store.catalog import Catalog, Identity, require_space
+from ragstone.store.chunk_terms import ChunkTerms
 from ragstone.store.keyword import KeywordIndex
 from ragstone.store.lock import WriterLock
 from ragstone.types import Degraded
@@ -53,6 +54,7 @@ class Snapshot:
     identity: Identity | None
     dense: DenseIndex | None
     keyword: KeywordIndex | None
+    terms: ChunkTerms
     degraded: tuple[Degraded, ...]
 
 
@@ -77,7 +79,7 @@ class Collection:
         self._lock = WriterLock(folder / "lock")
         self._refreshing = threading.RLock()
         self._version = -1
-        self._snapshot = Snapshot(None, None, None, ())
+        self._snapshot = Snapshot(None, None, None, ChunkTerms(self.catalog), ())
         self._tail = Tail.empty(0)
         self._tail_sequence = 0
         self._removals = -1
@@ -112,7 +114,7 @@ class Collection:
     def _read_snapshot(self) -> Snapshot:
         identity = self.catalog.identity()
         if identity is None:
-            return Snapshot(None, None, None, ())
+            return Snapshot(None, None, None, ChunkTerms(self.catalog), ())
         degraded: list[Degraded] = []
         dense = self._read_dense(identity, degraded)
         keyword = self._read_keyword(degraded)
@@ -121,7 +123,7 @@ class Collection:
             chunks = documents.counts(db).chunks if waiting else 0
         if waiting:
             degraded.append(Degraded("dense", f"{waiting:,} of {chunks:,} chunks have no vector yet"))
-        return Snapshot(identity, dense, keyword, tuple(degraded))
+        return Snapshot(identity, dense, keyword, ChunkTerms(self.catalog), tuple(degraded))
 
     def _read_dense(self, identity: Identity, degraded: list[Degraded]) -> DenseIndex:
         with self.catalog.reading() as db:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from ragstone.index.trust import trust
 from ragstone.store import documents, vectors
 from ragstone.store.keyword import KeywordIndex, damaged_files
 from ragstone.types import Ids
+
+# A damaged segment hides what else is wrong: rows are compared only when all can be read. Two rounds mend that.
+REPAIR_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,9 @@ def verify(collection: Collection, *, stopped: threading.Event | None = None) ->
     with collection.catalog.reading() as db:
         rows = vectors.segments(db)
         counts = documents.counts(db)
-        expected = vectors.chunks_expected_in_segments(db)
-        dead = vectors.tombstones(db)
+        known = _KnownVectors(
+            vectors.chunks_expected_in_segments(db), vectors.tombstones(db), *vectors.waiting_chunks(db)
+        )
     sealed: list[Ids] = []
     for row in rows:
         found, size = _check_segment(collection, row, problems, stopped)
@@ -78,23 +82,28 @@ def verify(collection: Collection, *, stopped: threading.Event | None = None) ->
         if stopped is not None and stopped.is_set():
             return VerifyReport(tuple(problems), (), len(rows), counts.chunks, bytes_read)
     if not problems:
-        _compare_vectors(np.concatenate([np.empty(0, np.int64), *sealed]), expected, dead, problems)
+        _compare_vectors(np.concatenate([np.empty(0, np.int64), *sealed]), known, problems)
     _check_keyword(collection, problems)
     return VerifyReport(tuple(problems), (), len(rows), counts.chunks, bytes_read)
 
 
 def repair(collection: Collection) -> VerifyReport:
     """Mend what `verify` finds and check again. Raises `LockedError` if another process is writing."""
+    seen: dict[tuple[str, str], Problem] = {}
     with collection.writing():
-        before = verify(collection)
-        for problem in before.problems:
-            mend = _MENDERS.get(problem.code)
-            if mend is not None:
-                mend(collection, problem)
-        after = verify(collection)
-    remaining = {(problem.where, problem.code) for problem in after.problems}
-    repaired = [p for p in before.problems if (p.where, p.code) not in remaining]
-    return VerifyReport(after.problems, tuple(repaired), after.segments, after.chunks, after.bytes_read)
+        report = verify(collection)
+        for _ in range(REPAIR_ROUNDS):
+            if not any(problem.repairable for problem in report.problems):
+                break
+            for problem in report.problems:
+                seen[problem.where, problem.code] = problem
+                mend = _MENDERS.get(problem.code)
+                if mend is not None:
+                    mend(collection, problem)
+            report = verify(collection)
+    remaining = {(problem.where, problem.code) for problem in report.problems}
+    repaired = tuple(problem for key, problem in seen.items() if key not in remaining)
+    return replace(report, repaired=repaired)
 
 
 # -- checks ----------------------------------------------------------------------------------------------------
@@ -136,23 +145,36 @@ def _check_segment(
     return np.asarray(segment.chunk_ids), segment.bytes
 
 
-def _compare_vectors(sealed: Ids, expected: Ids, dead: Ids, problems: list[Problem]) -> None:
-    lost = np.setdiff1d(expected, sealed)
-    if len(lost):
-        message = f"{len(lost):,} chunks have a vector in no segment"
-        problems.append(Problem(SEGMENTS_FOLDER, "vectors_lost", message))
-    extra = np.setdiff1d(np.setdiff1d(sealed, expected), dead)
-    if len(extra):
-        message = f"{len(extra):,} rows of segments belong to no chunk and have no tombstone"
-        problems.append(Problem(SEGMENTS_FOLDER, "tombstones_missing", message))
-    if len(np.unique(sealed)) != len(sealed):
-        message = "some chunks have a row in two segments"
-        problems.append(Problem(SEGMENTS_FOLDER, "rows_doubled", message))
+@dataclass(frozen=True, slots=True)
+class _KnownVectors:
+    """Chunk ids, each ascending: with a vector in a segment, deleted since, in the tail, waiting for a vector."""
+
+    expected: Ids
+    dead: Ids
+    pending: Ids
+    queued: Ids
+
+
+def _compare_vectors(sealed: Ids, known: _KnownVectors, problems: list[Problem]) -> None:
+    """What segments and catalog say differently of the same chunks; `sealed` has the ids of all rows."""
+
+    def found(ids: Ids, code: str, message: str) -> None:
+        if len(ids):
+            problems.append(Problem(SEGMENTS_FOLDER, code, f"{len(ids):,} {message}"))
+
+    found(np.setdiff1d(known.expected, sealed), "vectors_lost", "chunks have a vector in no segment")
+    waiting = np.union1d(known.pending, known.queued)
+    unknown = np.setdiff1d(np.setdiff1d(np.setdiff1d(sealed, known.expected), known.dead), waiting)
+    found(unknown, "tombstones_missing", "rows of segments belong to no chunk and have no tombstone")
+    living = np.union1d(known.expected, waiting)
+    found(np.intersect1d(known.dead, living), "tombstones_wrong", "chunks have a tombstone and exist")
+    ids, times = np.unique(np.concatenate([sealed, known.pending, known.queued]), return_counts=True)
+    found(ids[times > 1], "rows_doubled", "chunks have a vector, or wait for one, in two places")
 
 
 def _check_keyword(collection: Collection, problems: list[Problem]) -> None:
     with collection.catalog.reading() as db:
-        chunks = documents.counts(db).chunks
+        chunks = documents.chunk_ids(db)
         wanted = documents.last_change(db)
     if not wanted:
         return
@@ -169,9 +191,13 @@ def _check_keyword(collection: Collection, problems: list[Problem]) -> None:
         return
     if index.sequence > wanted:  # a writer was faster, or the catalog is older than its index
         with collection.catalog.reading() as db:
-            chunks, wanted = documents.counts(db).chunks, documents.last_change(db)
-    if index.sequence > wanted or (index.sequence == wanted and index.count != chunks):
-        message = f"it holds {index.count:,} chunks, the catalog {chunks:,}"
+            chunks, wanted = documents.chunk_ids(db), documents.last_change(db)
+    if index.sequence < wanted:
+        return  # behind, as after a kill: the next open brings it up to date
+    held = index.chunk_ids()
+    if index.sequence > wanted or not np.array_equal(held, chunks):
+        differing = len(np.setxor1d(held, chunks))
+        message = f"it holds {len(held):,} chunks, the catalog {len(chunks):,}; {differing:,} differ"
         problems.append(Problem(KEYWORD_FOLDER, "keyword_differs", message))
 
 
@@ -197,14 +223,29 @@ def _queue_lost(collection: Collection, problem: Problem) -> None:
 
 def _bury(collection: Collection, problem: Problem) -> None:
     with collection.catalog.transaction() as db:
-        sealed = collection.segments.sealed_chunk_ids(vectors.segments(db))
+        sealed = collection.segments.sealed_chunk_ids()
         vectors.add_missing_tombstones(db, sealed)
+
+
+def _unbury(collection: Collection, problem: Problem) -> None:
+    with collection.catalog.transaction() as db:
+        vectors.drop_wrong_tombstones(db)
+
+
+def _keep_one(collection: Collection, problem: Problem) -> None:
+    with collection.catalog.transaction() as db:
+        sealed = collection.segments.sealed_chunk_ids()
+        vectors.drop_doubled(db, sealed)
+    if len(np.unique(sealed)) < len(sealed):
+        collection.compact()  # merging takes each chunk once
 
 
 _MENDERS: dict[str, Callable[[Collection, Problem], None]] = {
     "segment_damaged": _mend_segment,
     "vectors_lost": _queue_lost,
     "tombstones_missing": _bury,
+    "tombstones_wrong": _unbury,
+    "rows_doubled": _keep_one,
     "keyword_damaged": _rebuild_keyword,
     "keyword_differs": _rebuild_keyword,
 }

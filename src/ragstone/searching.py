@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,11 +17,14 @@ from ragstone.index.dense import DenseIndex
 from ragstone.retrieval import hybrid
 from ragstone.retrieval.hybrid import Ranking
 from ragstone.store import documents
+from ragstone.store.keyword import KeywordIndex
 from ragstone.texts import unit_rows
-from ragstone.types import Degraded, Embedder, Hit, Ids, SearchMode, SearchResult, Vector
+from ragstone.types import Degraded, Embedder, Hit, Ids, Scores, SearchMode, SearchResult, Vector
 
 MAX_QUERY_CHARS = 10_000  # a query is a question or a passage, not a document
 MAX_TOP_K = 1_000
+# Keyword searches beside the embedding of their queries: 2 to 4 ms each, so that a few threads serve many callers.
+_AHEAD = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ragstone-keyword")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,11 @@ def search_collection(
     if keyword is None:
         raise StoreError("the keyword index is being rebuilt", hint="try again in a moment")
     degraded = list(snapshot.degraded)
-    with _timed(timings, "embed"):
-        vector = _query_vector(snapshot, query, embedding, degraded)
     with _timed(timings, "filter"):
         allowed = _allowed(collection, query.filter)
+    ahead = _SearchedAhead(keyword, query, allowed) if query.mode == "hybrid" else keyword
+    with _timed(timings, "embed"):
+        vector = _query_vector(snapshot, query, embedding, degraded)
     dense = snapshot.dense.at_recall(query.recall)
     ranking = hybrid.search(
         query.text,
@@ -91,8 +96,8 @@ def search_collection(
         mode=query.mode,
         top_k=query.top_k,
         dense=dense,
-        keyword=keyword,
-        load_texts=lambda ids: _load_texts(collection, ids),
+        keyword=ahead,
+        load_terms=snapshot.terms,
         allowed=allowed,
     )
     if vector is not None:
@@ -100,6 +105,20 @@ def search_collection(
     with _timed(timings, "load"):
         hits = _hits(collection, ranking)
     return SearchResult(hits, (*degraded, *ranking.degraded), {**timings, **ranking.timings_ms})
+
+
+class _SearchedAhead:
+    """A keyword index whose answer to one query is fetched while the query is being embedded."""
+
+    def __init__(self, keyword: KeywordIndex, query: Query, allowed: Ids | None) -> None:
+        top_k = hybrid.pool_size(query.top_k)
+        self._found = _AHEAD.submit(keyword.search, query.text, top_k=top_k, allowed=allowed)
+        self.score = keyword.score
+        self.weigh = keyword.weigh
+
+    def search(self, query: str, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Scores]:
+        """What was asked for when this was made; the arguments are the same."""
+        return self._found.result()
 
 
 def _query_vector(
@@ -140,12 +159,6 @@ def _allowed(collection: Collection, filter_text: str | None) -> Ids | None:
         return None
     with collection.catalog.reading() as db:
         return documents.allowed_documents(db, filter_text)
-
-
-def _load_texts(collection: Collection, ids: Ids) -> list[str]:
-    with collection.catalog.reading() as db:
-        found = {entry.chunk_id: entry.text for entry in documents.keyword_entries(db, ids.tolist())}
-    return [found.get(id_, "") for id_ in ids.tolist()]  # deleted since the snapshot: no text, no signals
 
 
 def _hits(collection: Collection, ranking: Ranking) -> tuple[Hit, ...]:

@@ -55,13 +55,15 @@ class Part:
 
     @classmethod
     def joined(cls, parts: Sequence[Part], identity: Identity) -> Part:
-        """One part of several, stored as the collection stores its vectors."""
+        """One part of several, stored as the collection stores its vectors; a chunk that two hold is taken once."""
         empty = np.empty((0, identity.dim), identity.precision)
-        return cls(
-            np.concatenate([np.empty(0, np.int64), *(part.chunk_ids for part in parts)]),
-            np.concatenate([np.empty(0, np.int64), *(part.document_ids for part in parts)]),
-            np.concatenate([empty, *(part.vectors for part in parts)]),
-        )
+        chunk_ids = np.concatenate([np.empty(0, np.int64), *(part.chunk_ids for part in parts)])
+        document_ids = np.concatenate([np.empty(0, np.int64), *(part.document_ids for part in parts)])
+        vectors = np.concatenate([empty, *(part.vectors for part in parts)])
+        once = np.unique(chunk_ids, return_index=True)[1]
+        if len(once) < len(chunk_ids):
+            return cls(chunk_ids[once], document_ids[once], vectors[once])
+        return cls(chunk_ids, document_ids, vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +267,7 @@ class SegmentStore:
 
     def _dead_rows(self, rows: list[SegmentRow], dead: Ids) -> Ids:
         """Tombstones of rows that these segments hold."""
-        held = np.concatenate([np.empty(0, np.int64), *(self.open(row).chunk_ids for row in rows)])
-        return np.intersect1d(held, dead)
+        return np.intersect1d(self._held(rows), dead)
 
     # -- mending -----------------------------------------------------------------------------------------
 
@@ -300,20 +301,25 @@ class SegmentStore:
         )
 
     def queue_lost_chunks(self) -> int:
-        """Queue for embedding the chunks whose vectors no file holds; how many."""
-        with self._catalog.transaction() as db:
-            return vectors.queue_chunks_without_vector(db, self.sealed_chunk_ids(vectors.segments(db)))
+        """Queue for embedding the chunks whose vectors no file holds, and forget tombstones of lost rows; how many.
 
-    def sealed_chunk_ids(self, rows: Sequence[SegmentRow]) -> Ids:
-        """The chunk ids that the segments hold; those of a segment that does not open are taken as held."""
-        found = [np.empty(0, np.int64)]
-        for row in rows:
-            try:
-                found.append(np.asarray(self.open(row).chunk_ids))
-            except DamagedError as error:
-                # Its turn to be mended comes; until then its chunks are not lost, only unreadable.
-                logger.warning("%s", error.message)
-        return np.concatenate(found)
+        None while another segment does not open: its turn to be mended comes, and what it holds is not lost yet.
+        """
+        with self._catalog.transaction() as db:
+            readable, _ = self._readable()
+            if len(readable) < len(vectors.segments(db)):
+                return 0
+            sealed = self._held(readable)
+            vectors.drop_idle_tombstones(db, sealed)
+            return vectors.queue_chunks_without_vector(db, sealed)
+
+    def sealed_chunk_ids(self) -> Ids:
+        """The chunk ids that the segments hold, of those that open."""
+        readable, _ = self._readable()
+        return self._held(readable)
+
+    def _held(self, rows: Sequence[SegmentRow]) -> Ids:
+        return np.concatenate([np.empty(0, np.int64), *(self.open(row).chunk_ids for row in rows)])
 
     # -- one commit --------------------------------------------------------------------------------------
 

@@ -72,8 +72,8 @@ def dense() -> ExactDense:
     return ExactDense(list(TEXTS), np.stack([one_hot(i) for i in TEXTS]))
 
 
-def texts(ids: Ids) -> list[str]:
-    return [TEXTS[int(i)] for i in ids]
+def terms(ids: Ids) -> list[list[str]]:
+    return [analyse(TEXTS[int(i)]) for i in ids]
 
 
 def run(
@@ -93,7 +93,7 @@ def run(
         top_k=top_k,
         dense=dense,
         keyword=keyword,
-        load_texts=texts,
+        load_terms=terms,
         allowed=allowed,
     )
 
@@ -180,7 +180,7 @@ def test_scoring_only_what_can_matter_gives_the_same_hits_as_scoring_everything(
             top_k=10,
             dense=source,
             keyword=index,
-            load_texts=lambda ids: [bodies[int(i)] for i in ids],
+            load_terms=lambda ids: [analyse(bodies[int(i)]) for i in ids],
         )
         found = [source.search(vector, top_k=POOL, allowed=None)[0], index.search(query, top_k=POOL)[0]]
         ids = np.unique(np.concatenate(found))

@@ -18,7 +18,6 @@ import numpy as np
 from ragstone.errors import InputError, RagstoneError
 from ragstone.retrieval.fusion import diffused, fuse, with_signals
 from ragstone.retrieval.signals import Scores, TextSignals, text_signals
-from ragstone.store.analysis import analyse
 from ragstone.types import Degraded, Ids, Matrix, SearchMode, Vector
 
 # 100 from each source: pools of 50 lose .0005 mean nDCG@10 on the development sets; recall@100 needs 100.
@@ -87,6 +86,11 @@ class Ranking:
     timings_ms: Mapping[str, float]
 
 
+def pool_size(top_k: int) -> int:
+    """How many chunks hybrid search takes from each source."""
+    return max(POOL, top_k)
+
+
 def search(
     query: str,
     vector: Vector | None,
@@ -95,14 +99,14 @@ def search(
     top_k: int,
     dense: DenseSource,
     keyword: KeywordSource,
-    load_texts: Callable[[Ids], Sequence[str]],
+    load_terms: Callable[[Ids], Sequence[Sequence[str]]],
     allowed: Ids | None = None,
 ) -> Ranking:
     """The best `top_k` chunks for a query.
 
     `vector` is the query's embedding; without one hybrid mode answers by keyword alone (the caller knows
-    why and reports it) and dense mode is an `InputError`. `allowed` holds sorted document ids; `load_texts`
-    gives the texts of chunks as the keyword index has them, in the order asked for. A source that raises a
+    why and reports it) and dense mode is an `InputError`. `allowed` holds sorted document ids; `load_terms`
+    gives the analysed words of chunks as the keyword index has them, in the order asked for. A source that raises a
     `RagstoneError` is reported in `degraded` while the other answers; if there is no other, it is raised.
     """
     if top_k < 1:
@@ -116,7 +120,7 @@ def search(
         query, vector, top_k=top_k, dense=dense, keyword=keyword, allowed=allowed, timings=timings
     )
     with _timed("rerank", timings):
-        scores = _reranked(candidates, dense=dense, load_texts=load_texts)
+        scores = _reranked(candidates, dense=dense, load_terms=load_terms)
     ids = candidates.ids
     order = np.lexsort((ids, -scores))[:top_k]
     return Ranking(
@@ -154,7 +158,7 @@ def _candidates(
     allowed: Ids | None,
     timings: dict[str, float],
 ) -> tuple[_Candidates, tuple[Degraded, ...]]:
-    pool = max(POOL, top_k)
+    pool = pool_size(top_k)
     failures: list[tuple[str, RagstoneError]] = []
     by_dense = by_keyword = None
     try:
@@ -223,7 +227,7 @@ def _scored(
 
 
 def _reranked(
-    candidates: _Candidates, *, dense: DenseSource, load_texts: Callable[[Ids], Sequence[str]]
+    candidates: _Candidates, *, dense: DenseSource, load_terms: Callable[[Ids], Sequence[Sequence[str]]]
 ) -> Scores:
     """(n,) in [0, 1]: fused scores; for the best of them what their texts and neighbours say as well."""
     fused = fuse(candidates.bm25, candidates.cosine, bm25_bound=candidates.bm25_bound)
@@ -231,7 +235,7 @@ def _reranked(
     best = np.lexsort((candidates.ids, -fused))[:RERANK_DEPTH]
     signals = TextSignals(none.copy(), none.copy())
     if candidates.words:
-        texts = [analyse(text) for text in load_texts(candidates.ids[best])]
+        texts = load_terms(candidates.ids[best])
         found = text_signals(texts, words=candidates.words, idf=candidates.idf)
         signals.coverage[best], signals.order[best] = found.coverage, found.order
     scores = with_signals(fused, signals)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from itertools import chain
 
 import tantivy
 
@@ -42,6 +43,10 @@ _QUOTED = re.compile(r'["“”„«]([^"“”„«»]{2,200})["“”»]')
 
 # Terms of this many bytes and more are dropped: a SHA-256 in hexadecimal (64) stays findable.
 _LONGEST_TERM = 65
+
+# Of the 175,000 words of 28,000 chunks of documentation 65,000 come twice or more; these take about 10 MB.
+_WORDS_KEPT = 50_000
+_LONGEST_KEPT = 40  # a text without spaces is one "word", and comes once
 
 # 256: ten times the longest query of the development sets (TREC-style narratives have about 100 words);
 # the cost of a query grows with its terms, so a pasted document is cut here.
@@ -96,9 +101,22 @@ def prepare(text: str) -> PreparedText:
 
 
 def analyse(text: str) -> list[str]:
-    """Terms of the word field in reading order, as indexing sees them."""
-    terms: list[str] = text_analyzer().analyze(prepare(text).words)
-    return terms
+    """Terms of the word field in reading order, as indexing sees them.
+
+    Word by word, because nothing in the analysis reaches across white space and words come back: 20 µs for a passage
+    against 45 µs for the whole at once.
+    """
+    words = text.split()
+    return list(
+        chain.from_iterable(_kept(word) if len(word) <= _LONGEST_KEPT else _terms(word) for word in words)
+    )
+
+
+def _terms(text: str) -> tuple[str, ...]:
+    return tuple(text_analyzer().analyze(prepare(text).words))
+
+
+_kept = lru_cache(maxsize=_WORDS_KEPT)(_terms)
 
 
 def analyse_query(query: str) -> QueryTerms:

@@ -375,6 +375,11 @@ def chunk_ids_after(db: apsw.Connection, last_id: int, limit: int) -> list[int]:
     return [chunk_id for (chunk_id,) in rows(db, query, (last_id, limit))]
 
 
+def chunk_ids(db: apsw.Connection) -> Ids:
+    """The ids of all chunks, ascending."""
+    return np.fromiter((id_ for (id_,) in rows(db, "SELECT id FROM chunks ORDER BY id")), dtype=np.int64)
+
+
 def waiting(db: apsw.Connection) -> Waiting:
     """How much is still to embed and to seal; costs by what waits, not by what there is."""
     (unembedded,) = row(db, "SELECT count(*) FROM unembedded")

@@ -42,6 +42,7 @@ _WRITER_THREADS = 1
 # hits than needed and dropping those outside is cheaper.
 _TERM_SET_MAX = 1000
 _OVERFETCH_MAX = 8192
+_IDS_AT_ONCE = 65_536
 
 _META, _META_NOTE = "meta.json", "meta.note"
 _META_ATTEMPTS = 3
@@ -115,6 +116,19 @@ class KeywordIndex:
         """Chunks at the last durable commit that this object sees."""
         documents: int = self._index.searcher().num_docs
         return documents - 1 if documents else 0  # one record is the state's
+
+    def chunk_ids(self) -> Ids:
+        """The ids of all chunks, ascending; 0.6 s a million."""
+        searcher = self._index.searcher()
+        found = [np.empty(0, np.int64)]
+        # In slices: a list of a million hits would take 150 MB.
+        for start in range(_STATE_CHUNK + 1, self._highest + 1, _IDS_AT_ONCE):
+            ends = start, start + _IDS_AT_ONCE - 1
+            query = tantivy.Query.range_query(self._schema, _CHUNK, tantivy.FieldType.Integer, *ends)
+            hits = searcher.search(query, _IDS_AT_ONCE, count=False).hits
+            addresses = [address for _, address in hits]
+            found.append(np.sort(np.array(searcher.fast_field_values(_CHUNK, addresses), np.int64)))
+        return np.concatenate(found)
 
     def apply(self, *, add: Iterable[KeywordEntry], delete: Iterable[int], sequence: int) -> None:
         """Delete and add chunks and record `sequence`, all in one durable commit.

@@ -178,6 +178,33 @@ def add_missing_tombstones(db: apsw.Connection, sealed: Ids) -> None:
     db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
 
 
+def drop_wrong_tombstones(db: apsw.Connection) -> None:
+    """Give chunks that exist back to the searches that a tombstone hides them from: ids are never reused."""
+    db.execute("DELETE FROM tombstones WHERE chunk_id IN (SELECT id FROM chunks)")
+    db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
+
+
+def drop_idle_tombstones(db: apsw.Connection, sealed: Ids) -> None:
+    """Forget the tombstones of rows that no segment holds: they would count as rows to be purged for ever."""
+    idle = np.setdiff1d(tombstones(db), sealed)
+    db.executemany("DELETE FROM tombstones WHERE chunk_id = ?", [(id_,) for id_ in idle.tolist()])
+
+
+def waiting_chunks(db: apsw.Connection) -> tuple[Ids, Ids]:
+    """Ids, ascending, of the chunks whose vectors are not sealed yet, and of those that wait for one."""
+    pending = _ids(db, "SELECT chunk_id FROM pending_vectors ORDER BY chunk_id")
+    return pending, _ids(db, "SELECT chunk_id FROM unembedded ORDER BY chunk_id")
+
+
+def drop_doubled(db: apsw.Connection, sealed: Ids) -> None:
+    """Take chunks out of the queues whose vector is already `sealed`, or pending: one place is enough."""
+    done = [(id_,) for id_ in sealed.tolist()]
+    db.executemany("DELETE FROM pending_vectors WHERE chunk_id = ?", done)
+    db.executemany("DELETE FROM unembedded WHERE chunk_id = ?", done)
+    db.execute("DELETE FROM unembedded WHERE chunk_id IN (SELECT chunk_id FROM pending_vectors)")
+    db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
+
+
 def plans(db: apsw.Connection) -> list[str]:
     """The plans applied to the collection, as JSON, oldest first; none: chosen by size."""
     return [str(plan) for (plan,) in rows(db, "SELECT plan FROM plans ORDER BY id")]
