@@ -19,6 +19,7 @@ import apsw
 import numpy as np
 
 from ragstone.errors import DamagedError, InputError, MismatchError
+from ragstone.index.fast import needed
 from ragstone.index.plans import Plan, is_exact, plan_from_json
 from ragstone.index.recommending import FASTSCAN_VECTORS, recommend
 from ragstone.index.segment import Segment
@@ -175,7 +176,8 @@ class SegmentStore:
             if fast is not None and fast.calibration.effort(10, recall) is None:
                 best = max(measured.recall for measured in fast.calibration.by_top_k[10])
                 raise MismatchError(
-                    f"{plan} reaches recall {best:.3f} on this collection, {recall:g} is asked for",
+                    f"{plan} reaches recall {best:.3f} on a sample of this collection, "
+                    f"{needed(recall):.3f} is needed to promise {recall:g}",
                     hint="nothing was changed; choose another plan (ragstone tune) or a lower recall",
                 )
 

@@ -55,7 +55,7 @@ class Calibration:
         measured = min((k for k in self.by_top_k if k >= top_k), default=None)
         if measured is None:
             return None
-        return next((m.effort for m in self.by_top_k[measured] if m.recall - MARGIN >= recall), None)
+        return next((m.effort for m in self.by_top_k[measured] if m.recall >= needed(recall)), None)
 
     def to_json(self) -> dict[str, list[list[float]]]:
         """`{top_k: [[recall, probes, candidates], …]}`."""
@@ -86,6 +86,11 @@ class FastIndex:
     def to_json(self) -> dict[str, object]:
         """What a manifest keeps of it."""
         return {**self.plan.to_json(), "calibration": self.calibration.to_json()}
+
+
+def needed(recall: float) -> float:
+    """What a sample has to show for `recall` to be promised: a margin more, halfway to all of it at most."""
+    return min(recall + MARGIN, (1 + recall) / 2)
 
 
 def build_fast(plan: Plan, vectors: StoredMatrix, exact: Any) -> FastIndex | None:

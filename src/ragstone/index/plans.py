@@ -194,7 +194,8 @@ def efforts(plan: Plan, *, top_k: int, count: int) -> list[Effort]:
         return [Effort()]
     start = max(top_k, 10)
     if knob(plan.index_type) is None:
-        found = [Effort(0, start * factor) for factor in (1, 2, 3, 4, 6, 8, 12, 16, 32)]
+        factors: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+        found = [Effort(0, start * factor) for factor in factors]
     elif knob(plan.index_type) == "ef_search":
         walks = [max(ef, start) for ef in (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)]
         found = [Effort(ef, _ranked_of_walk(plan, ef, start)) for ef in walks]
