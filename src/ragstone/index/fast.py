@@ -53,7 +53,7 @@ class Calibration:
         Between the measured numbers of hits the larger one's table holds; beyond them, none does.
         """
         measured = min((k for k in self.by_top_k if k >= top_k), default=None)
-        if measured is None:
+        if measured is None or recall >= 1:  # a sample cannot promise all
             return None
         return next((m.effort for m in self.by_top_k[measured] if m.recall >= needed(recall)), None)
 
