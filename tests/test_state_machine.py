@@ -1,6 +1,7 @@
-"""Any sequence of adding, replacing, deleting, indexing, sealing, damaging and reopening equals a dictionary.
+"""Any sequence of adding, deleting, indexing, sealing, compacting, purging, changing plans, damaging and reopening
+equals a dictionary.
 
-The quick tier runs with the suite; the long one with `-m long`.
+The quick tier runs with the suite; `python -m tests.crash.state_machine` has the long one.
 """
 
 from __future__ import annotations
@@ -26,10 +27,14 @@ from damage import replace_bytes
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone
 from ragstone.collection import Collection
+from ragstone.errors import InputError
+from ragstone.index.plans import make_plan
 
 WORDS = ("amber", "birch", "cobalt", "dune", "ember", "fjord", "granite", "heron", "iris", "jasper")
 KEYS = st.integers(0, 11)
 TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=120).map(" ".join)  # up to two or three chunks
+PLANS = ("HNSW,SQ8", "IVF,SQ8", "PQ,FastScan", "SQ8", "Flat,FP16")
+LEAST_RECALL = 0.2  # that any of them reaches
 COSINE_ERROR = 2e-3  # half-precision vectors of 32 dimensions
 
 
@@ -45,6 +50,9 @@ class Store(RuleBasedStateMachine):
         self.model: dict[str, str] = {}
         self.indexed: set[Path] = set()
         self.ids: dict[int, str] = {}
+        self.plans: list[str] = []
+        self.marks = 0
+        self.gone: set[str] = set()  # marks of texts deleted or replaced
         self.engine = Ragstone(self.home / "data", embedder=self.embedder)
 
     def teardown(self) -> None:
@@ -60,9 +68,16 @@ class Store(RuleBasedStateMachine):
 
     @rule(entries=st.dictionaries(KEYS, TEXTS, min_size=1, max_size=5))
     def add_or_replace(self, entries: dict[int, str]) -> None:
-        texts = {f"note:{key}": text for key, text in entries.items()}
+        marks = {f"note:{key}": self.new_mark() for key in entries}
+        texts = {f"note:{key}": f"{marks[f'note:{key}']} {text}" for key, text in entries.items()}
+        self.gone |= {self.model[uri].split()[0] for uri in texts.keys() & self.model.keys()}
         self.engine.add(list(texts.values()), uris=list(texts))
         self.model |= texts
+
+    def new_mark(self) -> str:
+        """A word that one version of one text begins with."""
+        self.marks += 1
+        return f"mark{self.marks:06d}"
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
@@ -70,11 +85,11 @@ class Store(RuleBasedStateMachine):
         uris = data.draw(st.lists(st.sampled_from(sorted(self.model)), min_size=1, max_size=4, unique=True))
         assert self.engine.delete(uris) == len(uris)
         for uri in uris:
-            del self.model[uri]
+            self.gone.add(self.model.pop(uri).split()[0])
 
     @rule(key=KEYS, text=TEXTS)
     def write_file(self, key: int, text: str) -> None:
-        (self.folder / f"file{key}.txt").write_text(text)
+        (self.folder / f"file{key}.txt").write_text(f"{self.new_mark()} {text}")
 
     @precondition(lambda self: any(self.folder.iterdir()))
     @rule(data=st.data())
@@ -90,6 +105,8 @@ class Store(RuleBasedStateMachine):
         assert report.embedded == len(self.embedder.embedded) - before
         on_disk = {str(path): path.read_text() for path in self.folder.iterdir()}
         gone = {uri for uri in self.model if uri.startswith(str(self.folder)) and uri not in on_disk}
+        changed = {uri for uri, text in on_disk.items() if uri in self.model and self.model[uri] != text}
+        self.gone |= {self.model[uri].split()[0] for uri in gone | changed}
         for uri in gone:
             del self.model[uri]
         self.model |= on_disk
@@ -102,6 +119,48 @@ class Store(RuleBasedStateMachine):
         with self.collection.writing():
             self.collection.seal()
         assert self.engine.stats().pending == 0
+
+    @precondition(lambda self: self.engine.collections())
+    @rule()
+    def compact(self) -> None:
+        self.engine.compact()
+        stats = self.engine.stats()
+        assert (stats.pending, stats.tombstones, stats.segments) == (0, 0, int(stats.chunks > 0))
+
+    @precondition(lambda self: self.engine.collections())
+    @rule()
+    def purge(self) -> None:
+        self.engine.purge()
+        home = self.collection.folder
+        data = b"".join(path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file())
+        for mark in self.gone:
+            assert mark.encode() not in data
+
+    @precondition(lambda self: self.engine.collections())
+    @rule(index_type=st.sampled_from(PLANS))
+    def apply_plan(self, index_type: str) -> None:
+        plan = make_plan(index_type, dim=self.embedder.dim)
+        self.engine.apply_plan(plan, recall=LEAST_RECALL)
+        self.plans.append(index_type)
+        self.check_plan()
+
+    @precondition(lambda self: self.engine.collections())
+    @rule()
+    def roll_back_plan(self) -> None:
+        if not self.plans:
+            with pytest.raises(InputError, match="no plan was applied"):
+                self.engine.rollback_plan()
+            return
+        self.plans.pop()
+        restored = self.engine.rollback_plan()
+        assert (restored.index_type if restored else None) == (self.plans[-1] if self.plans else None)
+        self.check_plan()
+
+    def check_plan(self) -> None:
+        for built in self.engine.stats().index_types:
+            assert built.startswith(
+                (self.plans[-1] if self.plans else "Flat,FP16", "Flat")
+            )  # few rows: exact
 
     @rule()
     def reopen(self) -> None:
@@ -172,9 +231,3 @@ QUICK = settings(
 
 def test_a_short_life_of_a_store_equals_a_dictionary() -> None:
     run_state_machine_as_test(Store, settings=QUICK)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(3600)
-def test_a_long_life_of_a_store_equals_a_dictionary() -> None:
-    run_state_machine_as_test(Store, settings=settings(QUICK, max_examples=200, stateful_step_count=50))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +38,9 @@ SEAL_ROWS = 16_384
 TAIL_ROWS = 1_024
 # Chunks the keyword index takes in one commit: 30 MB of text at 500 bytes each.
 KEYWORD_BATCH = 50_000
+# What could not be mended when it was read (a full disk, another writer) is tried again after so long, not by every
+# search: checking a large segment's files takes as long.
+RETRY_S = 1.0
 KEYWORD_FOLDER = "keyword"
 SEGMENTS_FOLDER = "segments"
 
@@ -79,6 +84,7 @@ class Collection:
         self._lock = WriterLock(folder / "lock")
         self._refreshing = threading.RLock()
         self._version = -1
+        self._retry_at_s = math.inf
         self._snapshot = Snapshot(None, None, None, ChunkTerms(self.catalog), ())
         self._tail = Tail.empty(0)
         self._tail_sequence = 0
@@ -102,11 +108,11 @@ class Collection:
     def snapshot(self) -> Snapshot:
         """The newest committed state; costs microseconds while nothing has been written."""
         version = self.catalog.version()
-        if version == self._version:
+        if version == self._version and time.monotonic() < self._retry_at_s:
             return self._snapshot
         with self._refreshing:
             version = self.catalog.version()
-            if version != self._version:
+            if version != self._version or time.monotonic() >= self._retry_at_s:
                 self._snapshot = self._read_snapshot()
                 self._version = version
             return self._snapshot
@@ -118,6 +124,7 @@ class Collection:
         degraded: list[Degraded] = []
         dense = self._read_dense(identity, degraded)
         keyword = self._read_keyword(degraded)
+        self._retry_at_s = time.monotonic() + RETRY_S if degraded else math.inf
         with self.catalog.reading() as db:
             waiting = documents.waiting(db).unembedded
             chunks = documents.counts(db).chunks if waiting else 0
@@ -173,6 +180,10 @@ class Collection:
                 self._keyword = KeywordIndex.open(self.folder / KEYWORD_FOLDER, writable=False)
             else:
                 self._keyword.refresh()
+            if self._keyword.sequence > wanted and self._keyword.sequence > self._last_change():
+                degraded.append(
+                    Degraded("keyword", "the catalog is older than its keyword index: see `ragstone doctor`")
+                )
             if self._keyword.sequence >= wanted or self._lock.held_here:
                 return self._keyword  # a thread of ours that is writing will bring it up to date
         except (DamagedError, NotFoundError):
@@ -187,6 +198,10 @@ class Collection:
         except StoreError as error:  # a full disk, say: searching goes on with what there is
             degraded.append(Degraded("keyword", f"the keyword index is behind: {error.message}"))
         return self._keyword
+
+    def _last_change(self) -> int:
+        with self.catalog.reading() as db:
+            return documents.last_change(db)
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -213,6 +228,7 @@ class Collection:
                     pass
             except DamagedError as error:
                 logger.warning("%s; rebuilding it from the catalog", error.message)
+                self._keyword = None
                 index = self.rebuild_keyword()
             self._keyword = index
 
@@ -232,21 +248,26 @@ class Collection:
         return True
 
     def rebuild_keyword(self) -> KeywordIndex:
-        """Build the keyword index anew from the catalog, the old one set aside. The caller holds the lock."""
+        """Build the keyword index anew from the catalog, the old one set aside. The caller holds the lock.
+
+        The old one is searched until the new one is whole.
+        """
         folder = self.folder / KEYWORD_FOLDER
+        draft = folder.with_name(f"{KEYWORD_FOLDER}.draft")
         with self._syncing:
             # One snapshot of the catalog, so that `sequence` is that of the rows read.
             with _full_disk_reported(self.folder), self.catalog.reading() as db:
-                self._keyword = None
-                set_aside(folder)
-                index = KeywordIndex.open(folder, writable=True)
+                shutil.rmtree(draft, ignore_errors=True)  # a killed rebuild's
+                index = KeywordIndex.open(draft, writable=True)
                 sequence, last_id = documents.last_change(db), 0
                 while ids := documents.chunk_ids_after(db, last_id, KEYWORD_BATCH):
                     last_id = ids[-1]
                     # Only the last commit may carry the sequence: killed before it, the rebuild starts again.
                     index.apply(add=documents.keyword_entries(db, ids), delete=(), sequence=0)
                 index.apply(add=(), delete=(), sequence=sequence)
-            self._keyword = index
+                set_aside(folder)
+                draft.rename(folder)
+                self._keyword = index = KeywordIndex.open(folder, writable=True)
             with self.catalog.transaction() as db:  # also tells the other processes to look again
                 documents.trim_changes(db, sequence)
         return index
@@ -306,7 +327,7 @@ def _full_disk_reported(folder: Path) -> Iterator[None]:
     require_space(folder)
     try:
         yield
-    except (ValueError, StoreError) as error:
+    except (ValueError, OSError, StoreError) as error:
         causes = (error, error.__cause__, error.__context__)
         if any(_NO_SPACE in str(cause) for cause in causes) or not _has_space(folder):
             raise DiskFullError(

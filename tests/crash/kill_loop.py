@@ -1,32 +1,32 @@
-"""SIGKILL at random moments of adding, replacing, deleting, indexing and sealing, and of the recovery itself.
+"""SIGKILL at random moments of every kind of writing, and of the recovery itself (A1).
 
-    python -m tests.crash.kill_loop --kills 100 [--seed 7] [--store DIR] [--json]
+    python -m tests.crash.kill_loop [--tries 1000] [--seed S]
 
-A child process (`writer.py`) works on a store and says which changes were acknowledged; it is killed at a random
-moment; a fresh one checks that every acknowledged change is there, in `document()` and by keyword, that nothing
-deleted or replaced comes back in any mode, that `verify` passes, and that indexing the same folder again makes the
-store equal to it. Exits 1 at the first broken promise and keeps the store for inspection.
+A child (`writer.py`) adds, replaces, deletes, indexes, seals, compacts, switches plans, rolls back, purges
+and imports, and says what was acknowledged; it is killed at a random moment; the next one checks that every
+acknowledged change is there, in `document()` and by keyword, that nothing deleted or replaced comes back in
+any mode, that `verify` passes, and that indexing the same folder again makes the store equal to it. All tries
+share a store, until one fails.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import random
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
+from crash.children import Child
+from crash.command import Attempt, BrokenPromiseError, Try, main
+from crash.writer import write_until_killed
+
 READY_TIMEOUT_S = 120.0  # a check takes 2 s alone on two cores
 RECOVERY_KILLS = 0.25  # share of kills that come before the child has finished checking and resuming
+RECOVERY_S, WORK_S = 1.2, 1.0  # a check takes as long; a cycle of operations takes half a second
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Promises:
 
     def hear(self, line: str) -> None:
         """Take in one line of the child."""
-        kind, *words = line.split()
+        kind, *words = line.split(maxsplit=2)
         if kind == "fact":
             self.counts[words[0]] += 1
             return
@@ -55,102 +55,46 @@ class Promises:
         else:
             self.allowed.setdefault(number, [None]).append(version)
 
-    def as_json(self) -> str:
-        """For the next child."""
-        newest = max(self.last.values(), default=0)
-        return json.dumps({"allowed": self.allowed, "last": self.last, "next_version": newest + 1})
 
-
-class BrokenPromiseError(Exception):
-    """The child found something that must not be."""
-
-
-def kill_once(home: Path, promises: Promises, choice: random.Random) -> None:
+def kill_once(home: Path, promises: Promises, one: Try) -> None:
     """Let a child check and work, kill it at a random moment, and take in what it said."""
-    (home / "expected.json").write_text(promises.as_json())
-    (home / "folder").mkdir(exist_ok=True)
-    errors = (home / "errors.txt").open("w+")
-    child = subprocess.Popen(
-        [
-            sys.executable,
-            str(TESTS / "crash" / "writer.py"),
-            *map(str, (home / "store", home / "folder", home / "expected.json", choice.randrange(2**31))),
-        ],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-        stdout=subprocess.PIPE,
-        stderr=errors,
-    )
-    assert child.stdout is not None
-    try:
-        during_recovery = choice.random() < RECOVERY_KILLS
-        said = b""
-        if not during_recovery:
-            said = _until_ready(child.stdout.fileno())
-        # Up to the first second after the start, imports included, or of work: a cycle of operations takes 0.3 s.
-        time.sleep(choice.uniform(0.0, 1.5) if during_recovery else choice.uniform(0.0, 0.6))
-        child.send_signal(signal.SIGKILL)
-        said += child.stdout.read()
-        status = child.wait()
-    finally:
+    seed = one.choice.randrange(2**31)
+    child = Child(lambda board: write_until_killed(home, promises.allowed, promises.last, seed, board))
+    in_recovery = one.choice.random() < RECOVERY_KILLS
+    if not in_recovery:
+        until_s = time.monotonic() + READY_TIMEOUT_S
+        while not child.board.has("ready") and child.is_alive() and time.monotonic() < until_s:
+            time.sleep(0.01)
+    time.sleep(one.choice.uniform(0.0, RECOVERY_S if in_recovery else WORK_S))
+    if child.is_alive():
         child.kill()
-        child.wait()
-        child.stdout.close()
-    errors.seek(0)
-    trace = errors.read()
-    errors.close()
-    for line in said.decode().splitlines():
+    ended = child.end(limit_s=2 * READY_TIMEOUT_S)
+    for line in ended.said:
         promises.hear(line)
-    if status != -signal.SIGKILL:
-        raise BrokenPromiseError(f"the child ended by itself with {status}:\n{trace}")
-    promises.counts["kills_in_recovery" if b"ready" not in said else "kills_at_work"] += 1
+    if ended.status != -signal.SIGKILL or "hung" in ended.said:
+        raise BrokenPromiseError(f"the child ended by itself with {ended.status}: {ended.said[-3:]}")
+    promises.counts["killed_at_work" if "ready" in ended.said else "killed_in_recovery"] += 1
 
 
-def _until_ready(descriptor: int) -> bytes:
-    said = b""
-    give_up_s = time.monotonic() + READY_TIMEOUT_S
-    while b"ready\n" not in said:
-        piece = os.read(descriptor, 1 << 16)
-        if not piece or time.monotonic() > give_up_s:
-            break  # it died, which the caller sees by its status
-        said += piece
-    return said
-
-
-def run(home: Path, *, kills: int, seed: int) -> dict[str, float]:
-    """Kill `kills` times in one store; the counts. Raises `BrokenPromiseError`."""
+def prepare(shared: Path, given: argparse.Namespace) -> Attempt:
+    """All tries work on the same store."""
     promises = Promises()
-    choice = random.Random(seed)
-    started_s = time.monotonic()
-    for _ in range(kills):
-        kill_once(home, promises, choice)
-    return {**promises.counts, "kills": kills, "seconds": round(time.monotonic() - started_s, 1)}
+    (home := shared / "home").mkdir()
 
+    def attempt(one: Try) -> Iterable[str]:
+        nonlocal promises
+        promises.counts.clear()
+        try:
+            kill_once(home, promises, one)
+        except BrokenPromiseError:  # kept with the try; the next one begins anew
+            home.rename(one.folder / "home")
+            home.mkdir()
+            promises = Promises()
+            raise
+        return list(promises.counts.elements())
 
-def main() -> int:
-    """The command; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
-    parser.add_argument("--store", type=Path, default=None, help="where to work; default: a temporary folder")
-    parser.add_argument("--json", action="store_true", dest="as_json")
-    given = parser.parse_args()
-    home = given.store or Path(tempfile.mkdtemp(prefix="ragstone-kill-"))
-    home.mkdir(parents=True, exist_ok=True)
-    try:
-        counts = run(home, kills=given.kills, seed=given.seed)
-    except BrokenPromiseError as error:
-        print(f"seed {given.seed}: {error}\nthe store is kept at {home}", file=sys.stderr)
-        return 1
-    if given.as_json:
-        print(json.dumps({"seed": given.seed, **counts}))
-    else:
-        print(", ".join(f"{name} {value}" for name, value in sorted(counts.items())), f"(seed {given.seed})")
-    if given.store is None:
-        shutil.rmtree(home)
-    return 0
+    return attempt
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, prepare, tries=1_000))

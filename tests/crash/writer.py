@@ -1,30 +1,35 @@
-"""The process that the kill loop kills: checks what an earlier one left, resumes, then writes until it dies.
+"""What the kill loop kills: checks what an earlier process left, resumes, then writes until it dies.
 
-Run by `tests.crash.kill_loop` as `writer.py STORE FOLDER EXPECTED SEED`, with `tests/` on the import path. Speaks in
-lines: `intent NUMBER VERSION` before a change may become durable, `ack NUMBER VERSION` after the call that made
-it returned (for files: after its `indexed` progress event), `state NUMBER VERSION` for what a check found, `fact …`
-for counts, `ready` once all checks passed.
-A version is a number, or `-` for a deleted document.
+Speaks in lines: `intent NUMBER VERSION` before a change may become durable, `ack NUMBER VERSION` after the
+call that made it returned (for files: after its `indexed` progress event), `state NUMBER VERSION` for what a
+check found, `fact …` for counts, `ready` once all checks passed. A version is a number, or `-` for a deleted
+document.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ragstone.ingest
+from crash.children import Board
 from hashing_embedder import HashingEmbedder
+from importers.foreign_stores import Entry, vectors_of, write_llamaindex
 from ragstone import Ragstone
+from ragstone.importers.formats import open_foreign
+from ragstone.importers.run import Options, run_import
+from ragstone.index.plans import make_plan
+from ragstone.store import vectors
 from ragstone.types import IndexProgress, SearchMode
 
 # Segments after every few operations instead of after thousands of chunks: more of them are hit by a kill.
-vars(ragstone.ingest)["TAIL_ROWS"] = 64
+TAIL_ROWS = 64
 
-TEXTS, FILES = range(60), range(100, 140)  # document numbers: added as texts, or lying in the folder
+# Document numbers: added as texts, lying in the folder, in a foreign store imported into a collection of its own.
+TEXTS, FILES, RECORDS = range(60), range(100, 140), range(200, 220)
+OTHER = "imported"
+PLANS = ("HNSW,SQ8", "PQ,FastScan", "IVF,SQ8", "Flat,FP16")
 MODES: tuple[SearchMode, ...] = ("hybrid", "dense", "keyword")
 _LETTERS = str.maketrans("0123456789", "bcdfghjklm")
 _VOCABULARY = ("harbour", "lantern", "violin", "copper", "meadow", "thunder", "pepper", "glacier", "orchid")
@@ -46,20 +51,22 @@ def text_of(number: int, version: int) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def say(*words: object) -> None:
-    """One line to the parent, at once and whole."""
-    os.write(1, (" ".join(map(str, words)) + "\n").encode())
-
-
 class Writer:
     """The store, the folder, and the versions this process knows to be in them."""
 
-    def __init__(self, engine: Ragstone, folder: Path, seed: int) -> None:
+    def __init__(self, engine: Ragstone, other: Ragstone, home: Path, seed: int, board: Board) -> None:
         self.engine = engine
-        self.folder = folder
+        self.other = other
+        self.home = home
+        self.folder = home / "folder"
+        self.board = board
         self.choice = random.Random(seed)
         self.versions: dict[int, int | None] = {}
         self.next_version = 0
+
+    def say(self, *words: object) -> None:
+        """One line to the parent, at once and whole."""
+        self.board.say(" ".join(map(str, words)))
 
     def uri(self, number: int) -> str:
         """What the document is called in the store."""
@@ -73,34 +80,54 @@ class Writer:
 
     def check(self, allowed: dict[int, list[int | None]], last: dict[int, int]) -> None:
         """Every document is in one of its `allowed` versions, in every mode, and in no other."""
-        present = {info.uri for info in self.engine.documents()}
-        assert present <= {self.uri(number) for number in allowed}, "a document nobody wrote"
+        texts = self.present()
+        assert texts.keys() <= allowed.keys(), "a document nobody wrote"
         for number, versions in allowed.items():
             found = None
-            if self.uri(number) in present:
-                _, text = self.engine.document(self.uri(number))
+            if number in texts:
+                text = texts[number]
                 matching = [v for v in versions if v is not None and text_of(number, v) == text]
                 assert matching, f"document {number} is not in any of versions {versions}: {text[:60]!r}"
                 found = matching[0]
             assert found in versions, f"document {number} is {found}, one of {versions} was promised"
             if len(versions) > 1:
-                say("fact", "in_flight")
+                self.say("fact", "in_flight")
             self.versions[number] = found
         self.check_search(last)
 
+    def present(self) -> dict[int, str]:
+        """The texts of both collections, by number."""
+        numbers = {self.uri(number): number for number in (*TEXTS, *FILES)}
+        found = {}
+        if "default" in self.engine.collections():
+            for info in self.engine.documents():
+                found[numbers[info.uri]] = self.engine.document(info.uri)[1]
+        if OTHER in self.other.collections():
+            for info in self.other.documents():
+                number = int(str(info.metadata["imported_id"]))
+                found[number] = self.other.document(info.uri)[1]
+        return found
+
     def check_search(self, last: dict[int, int]) -> None:
         """The keyword index finds each version that is there, and none that is not."""
-        for number, version in self.versions.items():
+        own = {number: version for number, version in self.versions.items() if number not in RECORDS}
+        for number, version in own.items():
             for other in {version, *range(max(0, last[number] - 3), last[number] + 1)} - {None}:
                 hits = self.engine.search(marker(number, other), mode="keyword").hits
                 wanted = {self.uri(number)} if other == version else set()
                 assert {hit.uri for hit in hits} == wanted, f"{number} v{other}, at v{version}: {hits}"
         texts = {
             self.uri(number): text_of(number, version)
-            for number, version in self.versions.items()
+            for number, version in own.items()
             if version is not None
         }
-        for mode in MODES:
+        for number in RECORDS:
+            if (version := self.versions.get(number)) is not None:
+                hits = self.other.search(marker(number, version), mode="keyword").hits
+                assert [hit.text.strip() for hit in hits] == [text_of(number, version).strip()], (
+                    f"{number} v{version}: {hits}"
+                )
+        for mode in MODES if "default" in self.engine.collections() else ():
             for hit in self.engine.search(" ".join(_VOCABULARY), mode=mode, top_k=1000).hits:
                 assert texts[hit.uri][hit.start : hit.end] == hit.text, f"{mode} returned {hit}"
 
@@ -108,18 +135,21 @@ class Writer:
         """Nothing waits for a vector, and dense search returns every document."""
         stats = self.engine.stats()
         assert stats.unembedded == 0, stats
-        alive = {self.uri(number) for number, version in self.versions.items() if version is not None}
+        own = (*TEXTS, *FILES)
+        alive = {self.uri(number) for number in own if self.versions.get(number) is not None}
         if alive:
             hits = self.engine.search("harbour lantern", mode="dense", top_k=1000).hits
             assert {hit.uri for hit in hits} == alive
 
     def verify(self) -> None:
         """The store agrees with itself, or can be mended."""
-        report = self.engine.verify()
-        if not report.ok:
-            say("fact", "mended", *(problem.code for problem in report.problems))
-            report = self.engine.repair()
-        assert report.ok, report
+        for engine in (self.engine, self.other):
+            if engine.stats().collection in engine.collections():
+                report = engine.verify()
+                if not report.ok:
+                    self.say("fact", "_".join(["mended", *(problem.code for problem in report.problems)]))
+                    report = engine.repair()
+                assert report.ok, report
 
     def resume(self) -> None:
         """Index the folder as it lies there; the store equals it afterwards."""
@@ -136,18 +166,59 @@ class Writer:
 
     def work(self) -> Iterator[str]:
         """One operation after the other, for ever."""
-        operations = (self.add, self.add, self.delete, self.edit_files)
+        operations: tuple[Callable[[], None], ...] = (
+            *(self.add, self.add, self.delete, self.edit_files, self.compact),
+            *(self.apply_plan, self.roll_back_plan, self.purge, self.import_records),
+        )
         while True:
             operation = self.choice.choice(operations)
             operation()
             yield operation.__name__
+
+    def compact(self) -> None:
+        """One segment of all; no document changes."""
+        if "default" in self.engine.collections():
+            self.engine.compact()
+
+    def purge(self) -> None:
+        """Nothing of deleted documents is left."""
+        if "default" in self.engine.collections():
+            self.engine.purge()
+
+    def apply_plan(self) -> None:
+        """Another index."""
+        if "default" in self.engine.collections() and self.engine.stats().chunks:
+            plan = make_plan(self.choice.choice(PLANS), dim=HashingEmbedder().dim)
+            self.engine.apply_plan(plan, recall=0.3)
+
+    def roll_back_plan(self) -> None:
+        """The index before."""
+        if "default" in self.engine.collections():
+            with self.engine._collection().catalog.reading() as db:
+                applied = vectors.plans(db)
+            if applied:
+                self.engine.rollback_plan()
+
+    def import_records(self) -> None:
+        """Change some records of a foreign store and import it again."""
+        numbers = self.choice.sample(RECORDS, k=self.choice.randint(1, len(RECORDS)))
+        versions = {number: self.fresh() for number in sorted(numbers)}
+        entries: list[Entry] = [
+            (str(number), text_of(number, version), {}) for number, version in versions.items()
+        ]
+        source = write_llamaindex(self.home / "foreign", entries, vectors_of(len(entries)))
+        for number, version in versions.items():
+            self.say("intent", number, version)
+        run_import(self.other, open_foreign("auto", source), Options(), data_dir=self.home / "store")
+        for number, version in versions.items():
+            self.acknowledge(number, version)
 
     def add(self) -> None:
         """Add or replace some texts in one call."""
         numbers = self.choice.sample(TEXTS, k=self.choice.randint(1, 20))
         versions = {number: self.fresh() for number in numbers}
         for number, version in versions.items():
-            say("intent", number, version)
+            self.say("intent", number, version)
         self.engine.add(
             [text_of(number, version) for number, version in versions.items()],
             uris=[self.uri(number) for number in numbers],
@@ -160,7 +231,7 @@ class Writer:
         alive = [number for number in TEXTS if self.versions.get(number) is not None]
         numbers = self.choice.sample(alive, k=min(len(alive), self.choice.randint(1, 8)))
         for number in numbers:
-            say("intent", number, "-")
+            self.say("intent", number, "-")
         if numbers:
             self.engine.delete([self.uri(number) for number in numbers])
         for number in numbers:
@@ -171,11 +242,11 @@ class Writer:
         for number in self.choice.sample(FILES, k=self.choice.randint(1, 15)):
             path = self.path(number)
             if path.exists() and self.choice.random() < 0.3:
-                say("intent", number, "-")
+                self.say("intent", number, "-")
                 path.unlink()
             else:
                 version = self.fresh()
-                say("intent", number, version)
+                self.say("intent", number, version)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 draft = self.folder.parent / "draft"  # a file is there whole or not at all
                 draft.write_text(text_of(number, version))
@@ -214,30 +285,30 @@ class Writer:
     def acknowledge(self, number: int, version: int | None) -> None:
         """Promise that a document is in this version from now on."""
         self.versions[number] = version
-        say("ack", number, "-" if version is None else version)
+        self.say("ack", number, "-" if version is None else version)
 
 
-def main() -> None:
+def write_until_killed(
+    home: Path, allowed: dict[int, list[int | None]], last: dict[int, int], seed: int, board: Board
+) -> None:
     """See the module's docstring."""
-    store, folder, expected, seed = sys.argv[1:]
-    known = json.loads(Path(expected).read_text())
-    allowed = {int(number): versions for number, versions in known["allowed"].items()}
-    with Ragstone(store, embedder=HashingEmbedder()) as engine:
-        writer = Writer(engine, Path(folder), int(seed))
-        writer.next_version = known["next_version"]
-        if engine.collections():
-            writer.check(allowed, {int(number): last for number, last in known["last"].items()})
+    vars(ragstone.ingest)["TAIL_ROWS"] = TAIL_ROWS
+    (home / "folder").mkdir(exist_ok=True)
+    with (
+        Ragstone(home / "store", embedder=HashingEmbedder()) as engine,
+        Ragstone(home / "store", collection=OTHER, embedder=HashingEmbedder()) as other,
+    ):
+        writer = Writer(engine, other, home, seed, board)
+        writer.next_version = max(last.values(), default=0) + 1
+        writer.check(allowed, last)
+        if "default" in engine.collections():
             writer.verify()
             writer.resume()
             engine.embed_waiting()
             writer.check_complete()
             writer.verify()
         for number, version in writer.versions.items():
-            say("state", number, "-" if version is None else version)
-        say("ready")
+            writer.say("state", number, "-" if version is None else version)
+        writer.say("ready")
         for operation in writer.work():
-            say("fact", operation)
-
-
-if __name__ == "__main__":
-    main()
+            writer.say("fact", operation)

@@ -6,16 +6,19 @@ journal is followed, and the source moves only after every record has been ackno
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ragstone.engine import Ragstone
+from ragstone.errors import DiskFullError, StoreError
 from ragstone.importers import journal as journals
 from ragstone.importers.journal import COPY, Journal
 from ragstone.importers.records import ForeignStore
 from ragstone.importers.shadow import Overlap, compare
-from ragstone.importers.take_over import ImportReport, named_model, require_room, take_over
+from ragstone.importers.take_over import ImportReport, NamedModel, named_model, require_room, take_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,19 @@ def run_import(
             take_over(engine, store, data_dir=data_dir, model=model, reembed=options.reembed, dry_run=True)
         )
     require_room(store.files, data_dir)
+    with _disk_errors_reported():
+        return _run(engine, store, options, model, data_dir, progress, cancelled)
+
+
+def _run(
+    engine: Ragstone,
+    store: ForeignStore,
+    options: Options,
+    model: NamedModel | None,
+    data_dir: Path,
+    progress: Callable[[int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> Outcome:
     collection = engine.stats().collection
     folder, entry = journals.begin(
         data_dir,
@@ -95,5 +111,19 @@ def already_moved(data_dir: Path, collection: str, path: Path) -> Journal | None
         return None
     for folder, entry in reversed(journals.journals(data_dir, collection)):
         if entry.source == str(path.absolute()) and entry.moved_to is not None:
-            return entry if entry.state == "moved" else journals.move_source(folder, entry)
+            with _disk_errors_reported():
+                return entry if entry.state == "moved" else journals.move_source(folder, entry)
     return None
+
+
+@contextmanager
+def _disk_errors_reported() -> Iterator[None]:
+    """Raise what the disk says to the journal, a copy or a move as an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        kind = DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreError
+        raise kind(
+            f"the import was stopped by the disk: {error}",
+            hint="see to the disk and run the same command again: it goes on from here",
+        ) from error

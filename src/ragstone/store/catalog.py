@@ -7,6 +7,7 @@ written by the functions of `store.documents` and `store.vectors`, which take a 
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -154,7 +155,7 @@ class Catalog:
 
         Raises `StoreError` while a reader somewhere still needs the log.
         """
-        with self._writing:
+        with self._writing, translated(self._path):
             busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() or (1, 0, 0)
         if busy:
             raise StoreError(
@@ -257,7 +258,7 @@ def translated(path: Path) -> Iterator[None]:
             f"no space left at {path.parent}",
             hint="free some space and run the same command again; nothing acknowledged was lost",
         ) from error
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    except (apsw.CorruptError, apsw.NotADBError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DamagedError(
             f"the catalog {path} is damaged: {error}",
             hint="restore it from a backup; `ragstone doctor` says what else is wrong",

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ragstone.errors import DiskFullError, LockedError, StoreError
@@ -57,7 +57,8 @@ class WriterLock:
         with self._guard:
             self._holders -= 1
             if self._holders == 0:
-                os.ftruncate(self._descriptor, 0)  # nobody is to be named in our stead
+                with suppress(OSError):  # a failing disk: the name stays, it is advisory; the lock must not
+                    os.ftruncate(self._descriptor, 0)  # nobody is to be named in our stead
                 os.close(self._descriptor)
                 self._descriptor = -1
 

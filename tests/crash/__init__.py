@@ -1,0 +1,10 @@
+"""Proof of safety as commands: `python -m tests.crash.<name> --tries N`; what each proves is in
+docs/reliability.md.
+"""
+
+import sys
+from pathlib import Path
+
+_TESTS = str(Path(__file__).resolve().parents[1])
+if _TESTS not in sys.path:  # run as a command; pytest puts it there by itself
+    sys.path.append(_TESTS)
