@@ -117,6 +117,13 @@ def test_hostile_text_is_analysed_in_linear_time(unit: str) -> None:
     assert seconds(200_000) < 2.0  # a quadratic pattern would need minutes
 
 
-@given(st.text(st.one_of(st.characters(), st.sampled_from(" \t\nabcXYZ.-_/0189検索カキก\u0301\u0308\u00a8\u3000"))))
+@given(
+    st.text(
+        st.one_of(
+            st.characters(exclude_categories=["Cs"]),
+            st.sampled_from(" \t\nabcXYZ.-_/0189検索カキก\u0301\u0308\u00a8\u3000"),
+        )
+    )
+)
 def test_words_analysed_one_by_one_give_the_terms_that_the_index_sees(text: str) -> None:
     assert analyse(text) == text_analyzer().analyze(prepare(text).words)
