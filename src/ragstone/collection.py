@@ -270,6 +270,7 @@ class Collection:
                 self._keyword = index = KeywordIndex.open(folder, writable=True)
             with self.catalog.transaction() as db:  # also tells the other processes to look again
                 documents.trim_changes(db, sequence)
+            self._version = -1  # a commit may have been seen already, with the old index
         return index
 
     def seal(self) -> None:
@@ -294,7 +295,7 @@ class Collection:
         for folder in (self.folder, self.segments.folder):
             for kept in folder.glob("*.damaged"):
                 shutil.rmtree(kept)
-        self.catalog.give_back_pages()
+        self.catalog.rewrite()
         self.catalog.fold_log()
 
     def compaction_due(self) -> bool:

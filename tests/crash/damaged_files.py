@@ -15,6 +15,7 @@ import argparse
 import json
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def _judge(folder: Path, wanted: dict[str, object], *, is_catalog: bool) -> Call
             with opened(folder) as engine:
                 _use(engine, wanted, board, is_catalog=is_catalog)
         except RagstoneError as error:
-            board.say(f"refused {json.dumps([type(error).__name__, error.hint])}")
+            board.say(f"refused {json.dumps([type(error).__name__, error.hint, traceback.format_exc()])}")
 
     return work
 
@@ -151,7 +152,7 @@ def prepare(shared: Path, given: argparse.Namespace) -> Attempt:
             if line.startswith(("wrong", "not_mended")) and (line != "wrong_until_checked"):
                 raise BrokenPromiseError(f"{where}: {ended.said}")
             if line.startswith("refused"):
-                _, hint = json.loads(line.split(maxsplit=1)[1])
+                _, hint, _ = json.loads(line.split(maxsplit=1)[1])
                 if not hint or path not in in_catalog:
                     raise BrokenPromiseError(f"{where}: {line}")
         part = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -150,6 +151,13 @@ class Catalog:
         with self.transaction() as db:
             db.execute(f"PRAGMA incremental_vacuum({GIVE_BACK_PAGES})").fetchall()
 
+    def rewrite(self) -> None:
+        """Write the whole catalog anew, about 100 MB/s: of rows that SQLite moved between pages, parts may have
+        stayed in the old page although deleted bytes are overwritten."""
+        with self._writing, translated(self._path):
+            require_space(self._path.parent)
+            self._writer.execute("VACUUM")
+
     def fold_log(self) -> None:
         """Fold the write-ahead log into the catalog and empty it: until then it holds what was deleted.
 
@@ -219,12 +227,26 @@ def _connect(path: Path) -> apsw.Connection:
     )  # SQLite's lower() knows only ASCII
     if db.pragma("page_count") == 0:  # on a file with pages it would be a write, and change nothing
         db.pragma("auto_vacuum", "incremental")
-    db.pragma("journal_mode", "wal")
+    _use_log(db)
     db.pragma("journal_size_limit", WAL_BYTES_KEPT)
     db.pragma("synchronous", "full")
     db.pragma("foreign_keys", "off")
     db.pragma("secure_delete", "on")  # a deleted document's text is overwritten, not merely unlinked
     return db
+
+
+def _use_log(db: apsw.Connection) -> None:
+    """Switch to the write-ahead log. Of processes that create a catalog together SQLite refuses some without waiting:
+    1 in 500 of eight."""
+    give_up_s = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            db.pragma("journal_mode", "wal")
+            return
+        except apsw.BusyError:
+            if time.monotonic() > give_up_s:
+                raise
+            time.sleep(0.005)
 
 
 def require_space(folder: Path) -> None:
