@@ -110,6 +110,9 @@ class Store(RuleBasedStateMachine):
         for uri in gone:
             del self.model[uri]
         self.model |= on_disk
+        self.gone -= {
+            text.split()[0] for text in on_disk.values()
+        }  # deleted before, but its file was still there
         again = self.engine.index([self.folder])
         assert (again.indexed, again.embedded, again.unchanged) == (0, 0, len(on_disk))
 

@@ -237,7 +237,7 @@ def _connect(path: Path) -> apsw.Connection:
 
 def _use_log(db: apsw.Connection) -> None:
     """Switch to the write-ahead log. Of processes that create a catalog together SQLite refuses some without waiting:
-    1 in 500 of eight."""
+    a few in a thousand."""
     give_up_s = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
