@@ -4,8 +4,8 @@
     python -m tests.crash.io_errors [--tries N] [--operation NAME] [--seed S]
 
 Each point fails with ENOSPC and with EIO, once and from there on. The operation must return or raise an error
-of ours; the same process must go on searching; once the fault is over the same call must succeed; the store
-must agree with itself in a fresh process. Needs strace. Without `--tries` every point is taken.
+of ours; the same process must go on searching; once the fault is over the store must agree with itself in a
+fresh process, which must be able to write. Needs strace. Without `--tries` every point is taken.
 """
 
 from __future__ import annotations
