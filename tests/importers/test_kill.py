@@ -26,13 +26,22 @@ def _start(source: Path, data_dir: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, CHILD, source, data_dir], stdout=subprocess.PIPE, text=True)
 
 
+def _rest(child: subprocess.Popen[str]) -> str:
+    """What it says until its end. Not `communicate`, which passes over what `readline` has read ahead."""
+    assert child.stdout is not None
+    with child.stdout:
+        said = child.stdout.read()
+    child.wait(timeout=120)
+    return said
+
+
 def _finish(source: Path, data_dir: Path) -> float:
     """Run to the end; seconds from the first line on."""
     child = _start(source, data_dir)
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     started_s = time.monotonic()
-    out, _ = child.communicate(timeout=120)
+    out = _rest(child)
     assert out.endswith("done\n")
     return time.monotonic() - started_s
 
@@ -44,7 +53,7 @@ def _kill_during(source: Path, data_dir: Path, after_s: float) -> int:
     assert child.stdout.readline() == "ready\n"
     time.sleep(after_s)  # a moment, chosen at random: nothing is waited for
     child.send_signal(signal.SIGKILL)
-    out, _ = child.communicate(timeout=120)
+    out = _rest(child)
     return max((int(line) for line in out.splitlines() if line.isdecimal()), default=0)
 
 
