@@ -39,7 +39,8 @@ def test_plain_values_are_read_as_pythons_own_reader_reads_them(
     if protocol < 3 and "bytes" in repr(type(value)):
         protocol = 3
     data = pickle.dumps(value, protocol=protocol)
-    if protocol < 3 and b"codecs" in data:  # bytes in old protocols are a call
+    # Bytes in old protocols are a call, also those without a byte.
+    if protocol < 3 and (b"codecs" in data or b"__builtin__\nbytes" in data):
         return
     assert _read(tmp_path_factory.getbasetemp() / "value.pkl", data) == value
 
