@@ -26,7 +26,6 @@ from ragstone.types import (
     DocumentInfo,
     FailedDocument,
     Hit,
-    IndexProgress,
     IndexReport,
     Metadata,
     SearchResult,
@@ -164,16 +163,6 @@ def index_json(report: IndexReport) -> Json:
         "chunks": report.chunks,
         "embedded": report.embedded,
         "seconds": _rounded(report.seconds, TIMING_DIGITS),
-    }
-
-
-def progress_json(progress: IndexProgress) -> Json:
-    """`{"stage","done","total","uri"}`."""
-    return {
-        "stage": progress.stage,
-        "done": progress.done,
-        "total": progress.total,
-        "uri": progress.uri,
     }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from importers.foreign_stores import WRITERS, entries_of, vectors_of, write_chroma, write_faiss
-from ragstone.errors import DamagedError, RagstoneError
+from ragstone.errors import DamagedError, InputError, RagstoneError
 from ragstone.importers.faiss_file import read_faiss
 from ragstone.importers.formats import open_foreign
 from ragstone.importers.records import Losses
@@ -123,3 +124,13 @@ def test_a_file_that_vanishes_is_an_error_with_a_name(tmp_path: Path) -> None:
     shutil.rmtree(source)
     with pytest.raises(RagstoneError, match=r"chroma\.sqlite3"):
         list(store.read(Losses()))
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc", "a/../../outside"])
+def test_a_chroma_segment_that_leads_out_of_the_store_is_refused(tmp_path: Path, name: str) -> None:
+    source = write_chroma(tmp_path / "s", entries_of(3), vectors_of(3), in_segment=3)
+    (tmp_path / "outside").mkdir()
+    with sqlite3.connect(source / "chroma.sqlite3") as db:
+        db.execute("UPDATE segments SET id = ? WHERE scope = 'VECTOR'", (name,))
+    with pytest.raises(InputError, match="refused"):
+        open_foreign("chroma", source)

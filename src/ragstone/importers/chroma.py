@@ -17,6 +17,7 @@ from typing import Any
 import apsw
 import numpy as np
 
+from ragstone.documents.paths import safe_join
 from ragstone.errors import DamagedError, InputError, NotFoundError
 from ragstone.importers.foreign_sqlite import columns, is_sqlite, reading
 from ragstone.importers.pickles import Made, read_pickle
@@ -58,7 +59,8 @@ def open_store(path: Path, *, only: str | None, work_folder: Path | None) -> For
     """The store in a folder. `only` names one of its collections; without it all come over together, each record's
     collection in its metadata (`chroma_collection`).
 
-    Raises `NotFoundError`, `InputError` for collections whose vectors differ in length, `DamagedError`.
+    Raises `NotFoundError`, `InputError` for collections whose vectors differ in length and for a segment whose
+    name leads out of the store, `DamagedError`.
     """
     del work_folder  # vectors are read where they are
     database = path / DATABASE if path.is_dir() else path
@@ -75,7 +77,7 @@ def open_store(path: Path, *, only: str | None, work_folder: Path | None) -> For
             f"the collections differ in dim: {sizes}", hint="take one at a time with --only NAME"
         )
     folder = database.parent
-    segments = [folder / one.vector_segment for one in chosen if one.vector_segment]
+    segments = [safe_join(folder, one.vector_segment) for one in chosen if one.vector_segment]
 
     def read(losses: Losses) -> Iterator[Record]:
         with reading(database) as db:
@@ -127,10 +129,7 @@ def _collections(db: apsw.Connection, path: Path) -> list[Collection]:
             metric = _metric(db, str(id_), [str(text) for text in configured if text])
             dim = dim if isinstance(dim, int) and dim > 0 else None
             vectors = segments.get("VECTOR")
-            inside = (
-                isinstance(vectors, str) and Path(vectors).name == vectors and not vectors.startswith(".")
-            )
-            vectors = vectors if inside else None
+            vectors = vectors if isinstance(vectors, str) else None  # a name: `safe_join` is its guard
             found.append(Collection(str(id_), str(name), dim, metric, int(count), vectors, texts))
     return found
 
@@ -167,7 +166,9 @@ def _find(value: Any, key: str, depth: int) -> Any:
 
 
 def _records(db: apsw.Connection, folder: Path, collection: Collection, losses: Losses) -> Iterator[Record]:
-    segment = _Segment.open(folder / collection.vector_segment) if collection.vector_segment else None
+    segment = (
+        _Segment.open(safe_join(folder, collection.vector_segment)) if collection.vector_segment else None
+    )
     queued = _queue(db, collection.id, segment)
     single, lists = _metadata_query(db)
     ids = "SELECT id, embedding_id FROM embeddings WHERE segment_id = ? ORDER BY id"

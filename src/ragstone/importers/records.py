@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -85,10 +85,6 @@ class ForeignStore:
     dim: int | None
     read: Callable[[Losses], Iterator[Record]]
     notes: tuple[str, ...] = ()
-
-    def with_notes(self, *notes: str) -> ForeignStore:
-        """The same store with more to say about it."""
-        return replace(self, notes=(*self.notes, *notes))
 
 
 def new_record(

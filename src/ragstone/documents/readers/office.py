@@ -10,7 +10,7 @@ from ragstone.documents.draft import Extraction, Value
 from ragstone.documents.readers.front_matter import normalised
 from ragstone.documents.readers.sniff import is_compound_file, is_encrypted_office
 from ragstone.documents.readers.source import Source
-from ragstone.documents.safe_xml import attribute, local, parse, text_of
+from ragstone.documents.safe_xml import local, parse, text_of
 from ragstone.errors import DocumentError
 
 
@@ -78,8 +78,3 @@ class Package:
             elif name in names and text:
                 properties.setdefault(names[name], text[:10] if name == "modified" else text)
         found.metadata = normalised(properties)
-
-
-def is_on(element: Any) -> bool:
-    """The value of an on/off element such as `<w:b w:val="0"/>`."""
-    return attribute(element, "val") not in {"0", "false", "off"}
