@@ -71,7 +71,7 @@ class Library:
     def idf(self, collection: str) -> Idf:
         """Term weights of a collection, as the engine passes them on."""
         folder = self._data_dir / "collections" / collection / "keyword"
-        return KeywordIndex.open(folder, writable=False).idf
+        return KeywordIndex.open(folder, writable=False).reader().idf
 
     def at(self, collection: str) -> Ragstone:
         """An engine whose default collection this is."""

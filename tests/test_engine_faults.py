@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +16,10 @@ import pytest
 
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone
+from ragstone.collection import RETRY_S
 from ragstone.errors import DiskFullError, LockedError, StoreError
 from ragstone.store import catalog
-from ragstone.types import Matrix, SearchMode, Vector
+from ragstone.types import Degraded, Matrix, SearchMode, Vector
 
 TESTS = Path(__file__).resolve().parent
 MODES: tuple[SearchMode, ...] = ("hybrid", "dense", "keyword")
@@ -258,6 +261,32 @@ def test_a_reader_in_another_process_sees_each_commit(tmp_path: Path) -> None:
         assert seen() == ["b", "c", "d"]
         reader.communicate(timeout=30)
         assert reader.returncode == 0
+
+
+def test_without_a_keyword_index_search_goes_by_meaning(tmp_path: Path) -> None:
+    with Ragstone(tmp_path / "data", embedder=HashingEmbedder()) as engine:
+        engine.add(["harbour", "kestrel"], uris=["a", "b"])
+    shutil.rmtree(tmp_path / "data/collections/default/keyword")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom ragstone.store.lock import WriterLock\n"
+        "with WriterLock(Path(sys.argv[1])).held():\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    lock = tmp_path / "data/collections/default/lock"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with Ragstone(tmp_path / "data", embedder=HashingEmbedder()) as engine:
+        for mode in MODES[:2]:
+            found = engine.search("harbour", mode=mode, top_k=1)
+            assert [hit.uri for hit in found.hits] == ["a"]
+            assert found.degraded == (Degraded("keyword", "the keyword index is being rebuilt"),)
+        with pytest.raises(StoreError, match="being rebuilt"):
+            engine.search("harbour", mode="keyword")
+        holder.communicate(timeout=30)
+        time.sleep(RETRY_S)
+        assert [hit.uri for hit in engine.search("harbour", mode="keyword").hits] == ["a"]
 
 
 def test_the_second_engine_in_a_process_is_refused_too(tmp_path: Path) -> None:

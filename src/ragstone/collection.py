@@ -14,13 +14,21 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
 
-from ragstone.errors import DamagedError, DiskFullError, InputError, LockedError, NotFoundError, StoreError
+from ragstone.errors import (
+    DamagedError,
+    DiskFullError,
+    InputError,
+    LockedError,
+    NotFoundError,
+    RagstoneError,
+    StoreError,
+)
 from ragstone.index.dense import DenseIndex, Tail
 from ragstone.index.plans import Plan
 from ragstone.index.segment import Segment
@@ -28,7 +36,9 @@ from ragstone.segments import SegmentStore, set_aside
 from ragstone.store import documents, vectors
 from ragstone.store.catalog import Catalog, Identity, require_space
 from ragstone.store.chunk_terms import ChunkTerms
-from ragstone.store.keyword import KeywordIndex
+from ragstone.store.keyword import KeywordIndex, KeywordState
+from ragstone.store.keyword_reader import KeywordReader
+from ragstone.store.keyword_tail import KeywordTail, TailChunk
 from ragstone.store.lock import WriterLock
 from ragstone.types import Degraded
 
@@ -38,6 +48,10 @@ SEAL_ROWS = 16_384
 TAIL_ROWS = 1_024
 # Chunks the keyword index takes in one commit: 30 MB of text at 500 bytes each.
 KEYWORD_BATCH = 50_000
+# A commit of the keyword index takes 20 ms, so what a program changes piece by piece is held beside it up to here: as
+# many changes cost a search 0.2 ms, and a process that opens the collection 10 ms for so many characters.
+KEYWORD_TAIL_CHANGES = 128
+KEYWORD_TAIL_CHARS = 200_000
 # What could not be mended when it was read (a full disk, another writer) is tried again after so long, not by every
 # search: checking a large segment's files takes as long.
 RETRY_S = 1.0
@@ -58,7 +72,7 @@ class Snapshot:
 
     identity: Identity | None
     dense: DenseIndex | None
-    keyword: KeywordIndex | None
+    keyword: KeywordReader | None
     terms: ChunkTerms
     degraded: tuple[Degraded, ...]
 
@@ -90,6 +104,7 @@ class Collection:
         self._tail_sequence = 0
         self._removals = -1
         self._keyword: KeywordIndex | None = None
+        self._waiting: dict[int, TailChunk] = {}  # chunks of the keyword tail, analysed once
         self._syncing = threading.RLock()  # the keyword index has one writer
         self._recovering = threading.Lock()
         self._recovered = False
@@ -101,6 +116,11 @@ class Collection:
 
     def close(self) -> None:
         """Let go of files and connections; snapshots given out stay usable."""
+        if (
+            self._recovered and self._keyword is not None
+        ):  # we have written: leave nothing for others to read up on
+            with suppress(RagstoneError), self.writing():
+                self.sync_keyword()
         self.catalog.close()
 
     # -- reading ---------------------------------------------------------------------------------------
@@ -172,36 +192,60 @@ class Collection:
             degraded.append(Degraded("dense", f"{error.message}; it cannot be mended: {full.message}"))
             return False
 
-    def _read_keyword(self, degraded: list[Degraded]) -> KeywordIndex | None:
-        with self.catalog.reading() as db:
-            wanted = documents.last_change(db)
+    def _read_keyword(self, degraded: list[Degraded]) -> KeywordReader | None:
+        state: KeywordState | None = None
         try:
             if self._keyword is None:
                 self._keyword = KeywordIndex.open(self.folder / KEYWORD_FOLDER, writable=False)
-            else:
-                self._keyword.refresh()
-            if self._keyword.sequence > wanted and self._keyword.sequence > self._last_change():
-                degraded.append(
-                    Degraded("keyword", "the catalog is older than its keyword index: see `ragstone doctor`")
-                )
-            if self._keyword.sequence >= wanted or self._lock.held_here:
-                return self._keyword  # a thread of ours that is writing will bring it up to date
+            state, tail = self._keyword_tail(self._keyword, degraded)
+            if tail is not None:
+                return self._keyword.reader(state, tail)
+            if self._lock.held_here:  # a thread of ours that is writing will bring it up to date
+                return self._keyword.reader(state)
         except (DamagedError, NotFoundError):
             self._keyword = None
         try:
             with self.writing():
                 self.sync_keyword()
+            return self._keyword.reader() if self._keyword is not None else None
         except LockedError:
             # The writer at work brings it up to date; what it already has is searchable meanwhile.
             if self._keyword is None:
                 degraded.append(Degraded("keyword", "the keyword index is being rebuilt"))
         except StoreError as error:  # a full disk, say: searching goes on with what there is
             degraded.append(Degraded("keyword", f"the keyword index is behind: {error.message}"))
-        return self._keyword
+        return self._keyword.reader(state) if self._keyword is not None else None
 
-    def _last_change(self) -> int:
-        with self.catalog.reading() as db:
-            return documents.last_change(db)
+    def _keyword_tail(
+        self, index: KeywordIndex, degraded: list[Degraded]
+    ) -> tuple[KeywordState, KeywordTail | None]:
+        """A state of the keyword index and the changes it lacks; None for the changes when they are too many to hold.
+
+        Raises `DamagedError` when some are no longer known.
+        """
+        changes = None
+        for refreshed in (False, True):
+            if refreshed:  # forgotten changes are in a newer commit, if all is well
+                index.refresh()
+            state = index.state  # before the catalog is read: so it cannot be the newer one
+            with self.catalog.reading() as db:
+                changes = documents.changes_since(db, state.sequence, KEYWORD_TAIL_CHANGES)
+                if changes is None:
+                    continue
+                newest = documents.last_change(db)
+                if state.sequence > newest:
+                    older = "the catalog is older than its keyword index: see `ragstone doctor`"
+                    degraded.append(Degraded("keyword", older))
+                if changes.last_sequence < newest:
+                    return state, None
+                new = [id_ for id_ in changes.added if id_ not in self._waiting]
+                read = {
+                    entry.chunk_id: TailChunk.analysed(entry) for entry in documents.keyword_entries(db, new)
+                }
+            known = self._waiting | read
+            self._waiting = {id_: known[id_] for id_ in changes.added}
+            return state, KeywordTail(tuple(self._waiting.values()), changes.deleted)
+        raise DamagedError(f"the keyword index at {index.sequence} is older than the catalog's log")
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -214,6 +258,19 @@ class Collection:
                     self.segments.remove_orphans()
                     self._recovered = True
             yield
+
+    def follow_changes(self) -> None:
+        """Bring the keyword index up to the catalog, unless what it lacks is little enough to be held by its readers.
+
+        The caller holds the lock.
+        """
+        with self._syncing:
+            if self._keyword is not None:
+                with self.catalog.reading() as db:
+                    changes, characters = documents.lag(db, self._keyword.sequence)
+                if changes <= KEYWORD_TAIL_CHANGES and characters <= KEYWORD_TAIL_CHARS:
+                    return
+            self.sync_keyword()
 
     def sync_keyword(self) -> None:
         """Bring the keyword index up to the catalog, rebuilding it if it is damaged or too far behind.

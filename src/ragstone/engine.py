@@ -173,7 +173,7 @@ class Ragstone:
             with collection.catalog.transaction() as db:
                 ids = documents.document_ids(db, list(dict.fromkeys(uris)))
                 documents.delete_documents(db, ids)
-            collection.sync_keyword()
+            collection.follow_changes()
         return len(ids)
 
     # -- ask a question ----------------------------------------------------------------------------------

@@ -309,7 +309,7 @@ def commit_documents(collection: Collection, batch: Sequence[Prepared]) -> int:
                 [document for (_, document, _), is_known in zip(twins, known, strict=True) if is_known],
                 found[known],
             )
-    collection.sync_keyword()
+    collection.follow_changes()
     return written
 
 

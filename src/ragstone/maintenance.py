@@ -174,10 +174,8 @@ def _compare_vectors(sealed: Ids, known: _KnownVectors, problems: list[Problem])
 
 def _check_keyword(collection: Collection, problems: list[Problem]) -> None:
     with collection.catalog.reading() as db:
-        chunks = documents.chunk_ids(db)
-        wanted = documents.last_change(db)
-    if not wanted:
-        return
+        if not documents.last_change(db):
+            return
     folder = collection.folder / KEYWORD_FOLDER
     # Read twice where something is wrong: a writer may have replaced the files it names while they were read.
     damaged = damaged_files(folder) and set(damaged_files(folder)) & set(damaged_files(folder))
@@ -189,16 +187,27 @@ def _check_keyword(collection: Collection, problems: list[Problem]) -> None:
     except RagstoneError as error:
         problems.append(Problem(KEYWORD_FOLDER, "keyword_damaged", error.message))
         return
-    if index.sequence > wanted:  # a writer was faster, or the catalog is older than its index
-        with collection.catalog.reading() as db:
-            chunks, wanted = documents.chunk_ids(db), documents.last_change(db)
-    if index.sequence < wanted:
-        return  # behind, as after a kill: the next open brings it up to date
-    held = index.chunk_ids()
-    if index.sequence > wanted or not np.array_equal(held, chunks):
-        differing = len(np.setxor1d(held, chunks))
-        message = f"it holds {len(held):,} chunks, the catalog {len(chunks):,}; {differing:,} differ"
+    message = _keyword_difference(collection, index)
+    if message:
+        index.refresh()  # a writer may have been faster than we are
+        message = _keyword_difference(collection, index)
+    if message:
         problems.append(Problem(KEYWORD_FOLDER, "keyword_differs", message))
+
+
+def _keyword_difference(collection: Collection, index: KeywordIndex) -> str:
+    """What is wrong with a state of the keyword index, given the changes that it is known to lack; empty if nothing."""
+    held = index.chunk_ids()
+    with collection.catalog.reading() as db:
+        chunks, newest = documents.chunk_ids(db), documents.last_change(db)
+        changes = documents.changes_since(db, index.sequence, newest)
+    if changes is None or index.sequence > newest:
+        return f"it stands at change {index.sequence:,}, the catalog at {newest:,}, and no log leads there"
+    followed = np.union1d(np.setdiff1d(held, changes.deleted), changes.added)
+    if np.array_equal(followed, chunks):
+        return ""
+    differing = len(np.setxor1d(followed, chunks))
+    return f"it holds {len(held):,} chunks, the catalog {len(chunks):,}; {differing:,} differ"
 
 
 # -- cures -----------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from ragstone.collection import Collection, Snapshot
 from ragstone.errors import InputError, MismatchError, RagstoneError, StoreError
 from ragstone.index.dense import DenseIndex
 from ragstone.retrieval import hybrid
-from ragstone.retrieval.hybrid import Ranking
+from ragstone.retrieval.hybrid import KeywordSource, Ranking
 from ragstone.store import documents
-from ragstone.store.keyword import KeywordIndex
+from ragstone.store.keyword_reader import WeighedQuery
 from ragstone.texts import unit_rows
 from ragstone.types import Degraded, Embedder, Hit, Ids, Scores, SearchMode, SearchResult, Vector
 
@@ -72,21 +72,20 @@ def search_collection(
     """The best chunks of one collection, best first. `embedding` gives the model, loaded where it is needed;
     `searched` is told of each search by vector.
 
-    Raises `StoreError` while the keyword index is being rebuilt, `MismatchError` for a vector of another
-    dimension and, in dense mode, another model.
+    Raises `StoreError` while the keyword index is being rebuilt and no vector can do instead, `MismatchError` for a
+    vector of another dimension and, in dense mode, another model.
     """
     timings: dict[str, float] = {}
     with _timed(timings, "open"):
         snapshot = collection.snapshot()
     if snapshot.dense is None:
         return SearchResult((), snapshot.degraded, timings)  # nothing has been written yet
-    keyword = snapshot.keyword
-    if keyword is None:
-        raise StoreError("the keyword index is being rebuilt", hint="try again in a moment")
+    keyword: KeywordSource = snapshot.keyword or _BeingRebuilt()
     degraded = list(snapshot.degraded)
     with _timed(timings, "filter"):
         allowed = _allowed(collection, query.filter)
-    ahead = _SearchedAhead(keyword, query, allowed) if query.mode == "hybrid" else keyword
+    if query.mode == "hybrid":
+        keyword = _SearchedAhead(keyword, query, allowed)
     with _timed(timings, "embed"):
         vector = _query_vector(snapshot, query, embedding, degraded)
     dense = snapshot.dense.at_recall(query.recall)
@@ -96,7 +95,7 @@ def search_collection(
         mode=query.mode,
         top_k=query.top_k,
         dense=dense,
-        keyword=ahead,
+        keyword=keyword,
         load_terms=snapshot.terms,
         allowed=allowed,
     )
@@ -104,13 +103,30 @@ def search_collection(
         searched(dense, vector)
     with _timed(timings, "load"):
         hits = _hits(collection, ranking)
-    return SearchResult(hits, (*degraded, *ranking.degraded), {**timings, **ranking.timings_ms})
+    missing = dict.fromkeys((*degraded, *ranking.degraded))
+    return SearchResult(hits, tuple(missing), {**timings, **ranking.timings_ms})
+
+
+class _BeingRebuilt:
+    """The keyword source of a collection whose index is just being built: it fails, and the dense source answers."""
+
+    def search(self, query: str, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Scores]:
+        """Always a `StoreError`."""
+        raise StoreError("the keyword index is being rebuilt")
+
+    def score(self, query: str, ids: Ids) -> Scores:
+        """Nothing matches."""
+        return np.zeros(len(ids), np.float32)
+
+    def weigh(self, query: str) -> WeighedQuery:
+        """No term can match."""
+        return WeighedQuery((), np.empty(0, np.float32), 0.0)
 
 
 class _SearchedAhead:
-    """A keyword index whose answer to one query is fetched while the query is being embedded."""
+    """A keyword source whose answer to one query is fetched while the query is being embedded."""
 
-    def __init__(self, keyword: KeywordIndex, query: Query, allowed: Ids | None) -> None:
+    def __init__(self, keyword: KeywordSource, query: Query, allowed: Ids | None) -> None:
         top_k = hybrid.pool_size(query.top_k)
         self._found = _AHEAD.submit(keyword.search, query.text, top_k=top_k, allowed=allowed)
         self.score = keyword.score

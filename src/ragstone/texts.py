@@ -89,7 +89,7 @@ def _commit_with_vectors(collection: Collection, texts: Sequence[Text], rows: Ma
             chunk = Chunk(0, len(document.text), (), None, None, 0, f"{text.title}\n{document.text}")
             stored = documents.put_document(db, _source_of(text), document, [chunk])
             vectors.add_vectors(db, stored.new_chunks, [stored.document_id], row[None])
-    collection.sync_keyword()
+    collection.follow_changes()
 
 
 def plain_document(text: Text) -> ParsedDocument:

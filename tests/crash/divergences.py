@@ -28,7 +28,8 @@ from ragstone import Ragstone
 from ragstone.collection import Collection
 from ragstone.index.trust import trust
 from ragstone.store import documents, vectors
-from ragstone.store.keyword import KeywordEntry, KeywordIndex
+from ragstone.store.keyword import KeywordIndex
+from ragstone.store.keyword_tail import KeywordEntry
 
 
 @dataclass(frozen=True, slots=True)

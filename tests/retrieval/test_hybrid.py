@@ -13,7 +13,9 @@ from ragstone.retrieval.fusion import diffused, fuse, with_signals
 from ragstone.retrieval.hybrid import POOL, RERANK_DEPTH, Ranking, search
 from ragstone.retrieval.signals import text_signals
 from ragstone.store.analysis import analyse
-from ragstone.store.keyword import KeywordEntry, KeywordIndex
+from ragstone.store.keyword import KeywordIndex
+from ragstone.store.keyword_reader import KeywordReader
+from ragstone.store.keyword_tail import KeywordEntry
 from ragstone.types import Ids, Matrix, SearchMode, Vector
 
 TEXTS = {
@@ -56,10 +58,10 @@ class FailingDense(ExactDense):
 
 
 @pytest.fixture
-def keyword(tmp_path: Path) -> KeywordIndex:
+def keyword(tmp_path: Path) -> KeywordReader:
     index = KeywordIndex.open(tmp_path / "keyword", writable=True)
     index.apply(add=[KeywordEntry(i, i, text) for i, text in TEXTS.items()], delete=[], sequence=1)
-    return index
+    return index.reader()
 
 
 def one_hot(chunk_id: int, *, dim: int = 8) -> Vector:
@@ -80,7 +82,7 @@ def run(
     query: str,
     vector: Vector | None,
     dense: ExactDense,
-    keyword: KeywordIndex,
+    keyword: KeywordReader,
     *,
     mode: SearchMode = "hybrid",
     top_k: int = 5,
@@ -98,20 +100,20 @@ def run(
     )
 
 
-def test_a_chunk_that_both_sources_like_comes_first(dense: ExactDense, keyword: KeywordIndex) -> None:
+def test_a_chunk_that_both_sources_like_comes_first(dense: ExactDense, keyword: KeywordReader) -> None:
     ranking = run("flat plate", one_hot(2) + one_hot(4) * 0.9, dense, keyword)
     assert ranking.ids[0] == 4
     assert set(ranking.sources[4]) == {"dense", "keyword"}
 
 
-def test_hybrid_scores_lie_between_0_and_1_and_descend(dense: ExactDense, keyword: KeywordIndex) -> None:
+def test_hybrid_scores_lie_between_0_and_1_and_descend(dense: ExactDense, keyword: KeywordReader) -> None:
     for query in (*TEXTS.values(), "nothing known", "", "plate plate plate"):
         ranking = run(query, one_hot(3), dense, keyword)
         assert ((ranking.scores >= 0) & (ranking.scores <= 1)).all()
         assert (np.diff(ranking.scores) <= 0).all()
 
 
-def test_each_mode_uses_its_own_sources(dense: ExactDense, keyword: KeywordIndex) -> None:
+def test_each_mode_uses_its_own_sources(dense: ExactDense, keyword: KeywordReader) -> None:
     by_dense = run("yeast", one_hot(3), dense, keyword, mode="dense", top_k=1)
     by_keyword = run("yeast", one_hot(3), dense, keyword, mode="keyword", top_k=1)
     assert (by_dense.ids.tolist(), by_keyword.ids.tolist()) == ([3], [5])
@@ -120,14 +122,14 @@ def test_each_mode_uses_its_own_sources(dense: ExactDense, keyword: KeywordIndex
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "keyword"])
 def test_only_chunks_of_allowed_documents_come_back(
-    dense: ExactDense, keyword: KeywordIndex, mode: SearchMode
+    dense: ExactDense, keyword: KeywordReader, mode: SearchMode
 ) -> None:
     allowed = np.array([2, 5], np.int64)
     ranking = run("plate yeast", one_hot(4), dense, keyword, mode=mode, allowed=allowed)
     assert set(ranking.ids.tolist()) == {2, 5}
 
 
-def test_a_chunk_without_a_vector_yet_is_found_by_its_words(keyword: KeywordIndex) -> None:
+def test_a_chunk_without_a_vector_yet_is_found_by_its_words(keyword: KeywordReader) -> None:
     dense = ExactDense([1, 2, 3, 4], np.stack([one_hot(i) for i in (1, 2, 3, 4)]))
     near_all = sum(one_hot(i) for i in range(8)) / np.sqrt(8, dtype=np.float32)  # cosine .35 with each
     ranking = run("yeast makes bread rise", near_all, dense, keyword)
@@ -135,7 +137,7 @@ def test_a_chunk_without_a_vector_yet_is_found_by_its_words(keyword: KeywordInde
     assert set(ranking.sources[5]) == {"keyword"}
 
 
-def test_a_failing_source_is_reported_and_the_other_answers(keyword: KeywordIndex) -> None:
+def test_a_failing_source_is_reported_and_the_other_answers(keyword: KeywordReader) -> None:
     broken = FailingDense(list(TEXTS), np.stack([one_hot(i) for i in TEXTS]))
     ranking = run("yeast", one_hot(1), broken, keyword)
     assert ranking.ids.tolist() == [5]
@@ -144,7 +146,7 @@ def test_a_failing_source_is_reported_and_the_other_answers(keyword: KeywordInde
         run("yeast", one_hot(1), broken, keyword, mode="dense")
 
 
-def test_without_a_query_vector_hybrid_answers_by_keyword(dense: ExactDense, keyword: KeywordIndex) -> None:
+def test_without_a_query_vector_hybrid_answers_by_keyword(dense: ExactDense, keyword: KeywordReader) -> None:
     assert run("yeast", None, dense, keyword).ids.tolist() == [5]
     with pytest.raises(InputError, match="vector"):
         run("yeast", None, dense, keyword, mode="dense")
@@ -152,7 +154,7 @@ def test_without_a_query_vector_hybrid_answers_by_keyword(dense: ExactDense, key
         run("yeast", None, dense, keyword, top_k=0)
 
 
-def test_equal_scores_come_in_order_of_id(dense: ExactDense, keyword: KeywordIndex) -> None:
+def test_equal_scores_come_in_order_of_id(dense: ExactDense, keyword: KeywordReader) -> None:
     ranking = run("nothing known", one_hot(0), dense, keyword)
     assert ranking.ids.tolist() == sorted(TEXTS)
 
@@ -168,6 +170,7 @@ def test_scoring_only_what_can_matter_gives_the_same_hits_as_scoring_everything(
     }
     index = KeywordIndex.open(tmp_path / "many", writable=True)
     index.apply(add=[KeywordEntry(i, i, body) for i, body in bodies.items()], delete=[], sequence=1)
+    reader = index.reader()
     source = ExactDense(list(bodies), random.normal(size=(600, 16)).astype(np.float32))
     for _ in range(25):
         query = " ".join(random.choice(words, random.integers(1, 8)))
@@ -179,13 +182,16 @@ def test_scoring_only_what_can_matter_gives_the_same_hits_as_scoring_everything(
             mode="hybrid",
             top_k=10,
             dense=source,
-            keyword=index,
+            keyword=reader,
             load_terms=lambda ids: [analyse(bodies[int(i)]) for i in ids],
         )
-        found = [source.search(vector, top_k=POOL, allowed=None)[0], index.search(query, top_k=POOL)[0]]
+        found = [
+            source.search(vector, top_k=POOL, allowed=None)[0],
+            reader.search(query, top_k=POOL)[0],
+        ]
         ids = np.unique(np.concatenate(found))
-        weighed = index.weigh(query)
-        fused = fuse(index.score(query, ids), source.score(vector, ids), bm25_bound=weighed.bound)
+        weighed = reader.weigh(query)
+        fused = fuse(reader.score(query, ids), source.score(vector, ids), bm25_bound=weighed.bound)
         best = ids[np.lexsort((ids, -fused))[:RERANK_DEPTH]]
         signals = text_signals([analyse(bodies[int(i)]) for i in best], words=weighed.words, idf=weighed.idf)
         scores = diffused(with_signals(np.sort(fused)[::-1][:RERANK_DEPTH], signals), source.vectors(best))

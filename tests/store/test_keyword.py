@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from damage import replace_bytes
 from ragstone.errors import DamagedError, LockedError, NotFoundError
 from ragstone.store.analysis import analyse
-from ragstone.store.keyword import KeywordEntry, KeywordIndex, damaged_files
+from ragstone.store.keyword import KeywordIndex, damaged_files
+from ragstone.store.keyword_tail import KeywordEntry
 
 WORDS = ("rotor", "blade", "flow", "wing", "heat", "plate", "shock", "wave")
 
@@ -31,7 +32,7 @@ def filled(folder: Path, texts: dict[int, str], *, per_document: int = 1) -> Key
 
 
 def found(index: KeywordIndex, query: str, *, top_k: int = 10) -> list[int]:
-    return [int(i) for i in index.search(query, top_k=top_k)[0]]
+    return [int(i) for i in index.reader().search(query, top_k=top_k)[0]]
 
 
 def slow_bm25(texts: dict[int, str], query: str) -> dict[int, float]:
@@ -59,7 +60,7 @@ def test_scores_are_bm25_with_repeated_query_terms_counted(
 ) -> None:
     texts = {i: " ".join(words) for i, words in enumerate(chunks, 1)}
     index = filled(tmp_path_factory.mktemp("bm25"), texts)
-    ids, scores = index.search(" ".join(query), top_k=100)
+    ids, scores = index.reader().search(" ".join(query), top_k=100)
     expected = slow_bm25(texts, " ".join(query))
     assert set(ids.tolist()) == set(expected)
     np.testing.assert_allclose(scores, [expected[int(i)] for i in ids], rtol=1e-4)
@@ -68,7 +69,9 @@ def test_scores_are_bm25_with_repeated_query_terms_counted(
     )
     everyone = np.array([*texts, 999], np.int64)[::-1].copy()
     np.testing.assert_allclose(
-        index.score(" ".join(query), everyone), [expected.get(int(i), 0.0) for i in everyone], rtol=1e-4
+        index.reader().score(" ".join(query), everyone),
+        [expected.get(int(i), 0.0) for i in everyone],
+        rtol=1e-4,
     )
 
 
@@ -77,8 +80,8 @@ def test_a_filter_still_returns_top_k(tmp_path: Path) -> None:
     index = filled(tmp_path, texts, per_document=2)
     for size in (1, 5, 500, 1500):  # the term set and the over-fetching path
         allowed = np.sort(np.random.default_rng(size).choice(np.arange(1, 2001), size, replace=False))
-        ids, scores = index.search("turbine number3", top_k=10, allowed=allowed)
-        every, every_score = index.search("turbine number3", top_k=4000)
+        ids, scores = index.reader().search("turbine number3", top_k=10, allowed=allowed)
+        every, every_score = index.reader().search("turbine number3", top_k=4000)
         keep = np.isin((every - 1) // 2 + 1, allowed)
         assert ids.size == min(10, keep.sum())
         assert np.isin((ids - 1) // 2 + 1, allowed).all()
@@ -87,7 +90,7 @@ def test_a_filter_still_returns_top_k(tmp_path: Path) -> None:
 
 def test_no_allowed_document_and_no_matching_word_give_nothing(tmp_path: Path) -> None:
     index = filled(tmp_path, {1: "one chunk"})
-    assert index.search("chunk", top_k=5, allowed=np.empty(0, np.int64))[0].size == 0
+    assert index.reader().search("chunk", top_k=5, allowed=np.empty(0, np.int64))[0].size == 0
     for query in ("absent", "", "  ?!  ", "\x00", "(((", 'AND OR "', "a:b^2~*"):
         assert found(index, query) == []
 
@@ -96,7 +99,7 @@ def test_a_deleted_chunk_is_never_found(tmp_path: Path) -> None:
     index = filled(tmp_path, {1: "apple tree", 2: "apple pie", 3: "pear"})
     index.apply(add=[], delete=[1], sequence=2)
     assert found(index, "apple tree") == [2]
-    assert index.score("apple tree", np.array([1, 2]))[0] == 0
+    assert index.reader().score("apple tree", np.array([1, 2]))[0] == 0
     reopened = KeywordIndex.open(tmp_path / "keyword", writable=False)
     assert found(reopened, "apple tree") == [2]
 
@@ -126,7 +129,8 @@ def test_a_killed_writer_leaves_the_last_commit(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import os, signal, sys
         from pathlib import Path
-        from ragstone.store.keyword import KeywordEntry, KeywordIndex
+        from ragstone.store.keyword import KeywordIndex
+        from ragstone.store.keyword_tail import KeywordEntry
         index = KeywordIndex.open(Path(sys.argv[1]), writable=True)
         def entries():
             yield KeywordEntry(2, 2, "apple")
@@ -218,7 +222,7 @@ def test_any_flipped_bit_of_meta_json_is_found_before_it_is_believed(tmp_path: P
         with pytest.raises(DamagedError):
             KeywordIndex.open(tmp_path, writable=False)
         replace_bytes(meta, good)
-    assert KeywordIndex.open(tmp_path, writable=False).search("apple", top_k=1)[0].tolist() == [1]
+    assert KeywordIndex.open(tmp_path, writable=False).reader().search("apple", top_k=1)[0].tolist() == [1]
 
 
 def test_a_flipped_byte_anywhere_in_the_note_of_meta_json_counts_as_damage(tmp_path: Path) -> None:

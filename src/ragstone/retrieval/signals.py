@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise, repeat
+from itertools import chain, pairwise, repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -48,13 +48,12 @@ def text_signals(texts: Sequence[Sequence[str]], *, words: Sequence[str], idf: S
 
 def _positions(texts: Sequence[Sequence[str]], numbers: dict[str, int], stride: int) -> list[Positions]:
     """Per distinct query word its ascending positions in all texts."""
-    found = [
-        np.fromiter(map(numbers.get, text, repeat(-1)), dtype=np.int64, count=len(text)) for text in texts
-    ]
-    terms = np.concatenate([np.empty(0, np.int64), *found])
-    starts = [np.arange(len(text)) + i * stride for i, text in enumerate(texts)]
-    places = np.concatenate([np.empty(0, np.int64), *starts])[terms >= 0]
-    terms = terms[terms >= 0]
+    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    words = chain.from_iterable(texts)
+    terms = np.fromiter(map(numbers.get, words, repeat(-1)), dtype=np.int64, count=lengths.sum())
+    before = np.cumsum(lengths) - lengths  # words in the texts before each
+    places = np.arange(len(terms)) + np.repeat(np.arange(len(texts)) * stride - before, lengths)
+    places, terms = places[terms >= 0], terms[terms >= 0]
     return [places[terms == number] for number in range(len(numbers))]
 
 

@@ -37,6 +37,10 @@ _VOWEL_CLASSES = (103, 118)
 _HUMP = re.compile(r"[A-Z](?:(?<=[a-z][a-z0-9].)(?=[a-z])|(?<=[A-Z].)(?=[a-z]{2}))")
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
 
+# What makes most English text more than ASCII, and separates words like any punctuation: quotation marks, dashes,
+# ellipsis, bullet, arrows, spaces of other widths.
+_TYPOGRAPHY = re.compile("[\u00a0\u00ab\u00b7\u00bb\u2000-\u200b\u2010-\u2027\u2190-\u21ff\u2500-\u257f]")
+
 # `os.path.join`, `--web.listen-address`, `std::vector`, `/etc/hosts`: parts that belong together in order.
 _COMPOUND = re.compile(r"\b\w++(?:(?:[.\-/:@#\\]|::|->)\w++)++")
 _QUOTED = re.compile(r'["“”„«]([^"“”„«»]{2,200})["“”»]')
@@ -103,10 +107,14 @@ def prepare(text: str) -> PreparedText:
 def analyse(text: str) -> list[str]:
     """Terms of the word field in reading order, as indexing sees them.
 
-    Word by word, because nothing in the analysis reaches across white space and words come back: 20 µs for a passage
-    against 45 µs for the whole at once.
+    Word by word, because nothing in the analysis reaches across white space, in ASCII not even across what is no letter
+    or digit, and words come back: 15 µs for a passage against 45 µs for the whole at once.
     """
-    words = text.split()
+    if not text.isascii():
+        text = _TYPOGRAPHY.sub(" ", text)
+    words = _ALPHANUMERIC.findall(text) if text.isascii() else text.split()
+    if max(map(len, words), default=0) <= _LONGEST_KEPT:
+        return list(chain.from_iterable(map(_kept, words)))
     return list(
         chain.from_iterable(_kept(word) if len(word) <= _LONGEST_KEPT else _terms(word) for word in words)
     )

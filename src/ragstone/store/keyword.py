@@ -12,36 +12,28 @@ import json
 import struct
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import tantivy
 
-from ragstone.errors import DamagedError, LockedError, NotFoundError, StoreError
-from ragstone.store.analysis import QueryTerms, analyse_query, prepare, text_analyzer
+from ragstone.errors import LockedError, NotFoundError, StoreError
+from ragstone.store.analysis import prepare, text_analyzer
+from ragstone.store.keyword_reader import CHUNK_FIELD, DOCUMENT_FIELD, KeywordReader, damage_reported
+from ragstone.store.keyword_tail import FIELDS, KeywordEntry, KeywordTail
 from ragstone.types import Ids
 
-Scores = npt.NDArray[np.float32]  # (n,)
-
-# tantivy's k1 is 1.2 and not adjustable: one term adds at most (k1 + 1)·idf to a score.
-BM25_TERM_MAX = 2.2
-
-_WORDS, _CHARACTERS = "words", "characters"
-_CHUNK, _DOCUMENT, _SEQUENCE, _HIGHEST = "chunk", "document", "sequence", "highest"
+_WORDS, _CHARACTERS = FIELDS
+_SEQUENCE, _HIGHEST = "sequence", "highest"
 _STATE_CHUNK = 0  # chunk ids are > 0: this one is the record of sequence and highest chunk id
 
 # 64 MB of postings in memory before a segment is written; 15 MB is the least tantivy takes.
 _WRITER_HEAP_BYTES = 64_000_000
 # One indexing thread: 27k passages/s, far ahead of embedding, and fewer segments to search.
 _WRITER_THREADS = 1
-# Up to here a filter becomes a term set inside the query (2.8 ms at 110k passages); above, asking for more
-# hits than needed and dropping those outside is cheaper.
-_TERM_SET_MAX = 1000
-_OVERFETCH_MAX = 8192
 _IDS_AT_ONCE = 65_536
 
 _META, _META_NOTE = "meta.json", "meta.note"
@@ -53,34 +45,25 @@ _FOOTER_TAIL = struct.Struct("<II")
 _FOOTER_MAGIC = 1337
 
 
-@dataclass(frozen=True, slots=True)
-class KeywordEntry:
-    """A chunk to index; `text` is all it should be found by (title, headings, body)."""
+class KeywordState(NamedTuple):
+    """One durable commit: what searches it, the catalog's sequence number that it stands for (0 when new), and the
+    highest chunk id in it."""
 
-    chunk_id: int
-    document_id: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class WeighedQuery:
-    """A query as the index sees it: analysed words in order (repeats kept), the idf (n,) of each, and `bound`,
-    the highest BM25 that a chunk could reach; 0 for a query without terms."""
-
-    words: tuple[str, ...]
-    idf: Scores
-    bound: float
+    searcher: tantivy.Searcher
+    sequence: int
+    highest: int
 
 
 class KeywordIndex:
-    """BM25 over the chunks of one collection. Searching is thread-safe and lock-free; writers take turns."""
+    """The files of one collection's index: written here, searched by the readers it gives. Thread-safe; writers take
+    turns."""
 
     def __init__(self, index: tantivy.Index, folder: Path) -> None:
         self._index = index
         self._folder = folder
         self._schema = index.schema
         self._leftovers = True  # a writer before us may have been killed
-        self._sequence, self._highest = self._read_state()
+        self._state = self._read_state()
 
     @classmethod
     def open(cls, folder: Path, *, writable: bool) -> KeywordIndex:
@@ -88,7 +71,7 @@ class KeywordIndex:
 
         Raises `NotFoundError` if there is none and not `writable`, `DamagedError` if it cannot be opened.
         """
-        with _damage_reported(folder):
+        with damage_reported(folder):
             exists = folder.is_dir() and tantivy.Index.exists(str(folder))
             if exists:
                 if not _meta_holds(
@@ -109,25 +92,34 @@ class KeywordIndex:
     @property
     def sequence(self) -> int:
         """The catalog's sequence number at the last durable commit that this object sees; 0 when new."""
-        return self._sequence
+        return self._state.sequence
+
+    @property
+    def state(self) -> KeywordState:
+        """The last durable commit that this object sees."""
+        return self._state
+
+    def reader(self, state: KeywordState | None = None, tail: KeywordTail | None = None) -> KeywordReader:
+        """What searches a state (None: the newest seen) and the changes that it lacks."""
+        return KeywordReader((state or self._state).searcher, self._schema, tail or KeywordTail())
 
     @property
     def count(self) -> int:
         """Chunks at the last durable commit that this object sees."""
-        documents: int = self._index.searcher().num_docs
+        documents: int = self._state.searcher.num_docs
         return documents - 1 if documents else 0  # one record is the state's
 
     def chunk_ids(self) -> Ids:
         """The ids of all chunks, ascending; 0.6 s a million."""
-        searcher = self._index.searcher()
+        searcher, _, highest = self._state
         found = [np.empty(0, np.int64)]
         # In slices: a list of a million hits would take 150 MB.
-        for start in range(_STATE_CHUNK + 1, self._highest + 1, _IDS_AT_ONCE):
+        for start in range(_STATE_CHUNK + 1, highest + 1, _IDS_AT_ONCE):
             ends = start, start + _IDS_AT_ONCE - 1
-            query = tantivy.Query.range_query(self._schema, _CHUNK, tantivy.FieldType.Integer, *ends)
+            query = tantivy.Query.range_query(self._schema, CHUNK_FIELD, tantivy.FieldType.Integer, *ends)
             hits = searcher.search(query, _IDS_AT_ONCE, count=False).hits
             addresses = [address for _, address in hits]
-            found.append(np.sort(np.array(searcher.fast_field_values(_CHUNK, addresses), np.int64)))
+            found.append(np.sort(np.array(searcher.fast_field_values(CHUNK_FIELD, addresses), np.int64)))
         return np.concatenate(found)
 
     def apply(self, *, add: Iterable[KeywordEntry], delete: Iterable[int], sequence: int) -> None:
@@ -142,14 +134,14 @@ class KeywordIndex:
                 writer.garbage_collect_files()
             self._leftovers = True
             for chunk_id in delete:
-                writer.delete_documents_by_term(_CHUNK, chunk_id)
-            highest = self._highest
+                writer.delete_documents_by_term(CHUNK_FIELD, chunk_id)
+            known = highest = self._state.highest
             for entry in add:
-                if entry.chunk_id <= self._highest:  # a replay: ids ascend, so a new one is above all known
-                    writer.delete_documents_by_term(_CHUNK, entry.chunk_id)
+                if entry.chunk_id <= known:  # a replay: ids ascend, so a new one is above all known
+                    writer.delete_documents_by_term(CHUNK_FIELD, entry.chunk_id)
                 writer.add_document(_document(entry))
                 highest = max(highest, entry.chunk_id)
-            writer.delete_documents_by_term(_CHUNK, _STATE_CHUNK)
+            writer.delete_documents_by_term(CHUNK_FIELD, _STATE_CHUNK)
             writer.add_document(_state(sequence, highest))
             writer.commit()
             self._leftovers = False
@@ -163,64 +155,7 @@ class KeywordIndex:
     def refresh(self) -> None:
         """See the commits of other processes; 0.2 ms."""
         self._index.reload()
-        self._sequence, self._highest = self._read_state()
-
-    def search(self, query: str, *, top_k: int, allowed: Ids | None = None) -> tuple[Ids, Scores]:
-        """Chunk ids (≤ top_k,) and BM25 scores > 0, best first, ties by id.
-
-        `allowed` holds sorted document ids; top_k results come back whenever top_k chunks of them match.
-        """
-        words = self._query(analyse_query(query))
-        if words is None or top_k < 1 or (allowed is not None and allowed.size == 0):
-            return _nothing()
-        searcher = self._index.searcher()
-        if allowed is None:
-            return self._hits(searcher, words, top_k)
-        if allowed.size > _TERM_SET_MAX:
-            limit = 4 * top_k  # 4: one round is enough when a quarter of the collection is allowed
-            while limit <= _OVERFETCH_MAX:
-                ids, scores, documents = self._hits_with_documents(searcher, words, limit)
-                keep = np.isin(documents, allowed, assume_unique=False)
-                if keep.sum() >= top_k or ids.size < limit:
-                    return ids[keep][:top_k], scores[keep][:top_k]
-                limit *= 8
-        return self._hits(searcher, self._within(words, _DOCUMENT, allowed), top_k)
-
-    def score(self, query: str, ids: Ids) -> Scores:
-        """BM25 (n,) of the chunks `ids`, in their order; 0 where no term matches or the chunk is unknown."""
-        scores = np.zeros(ids.size, np.float32)
-        words = self._query(analyse_query(query))
-        if words is None or ids.size == 0:
-            return scores
-        found, values = self._hits(self._index.searcher(), self._within(words, _CHUNK, ids), ids.size)
-        order = np.argsort(found)
-        place = np.searchsorted(found, ids, sorter=order)
-        place[place == found.size] = 0
-        if found.size:
-            known = found[order[place]] == ids
-            scores[known] = values[order[place[known]]]
-        return scores
-
-    def weigh(self, query: str) -> WeighedQuery:
-        """The terms of `query` with their inverse document frequencies, and the highest BM25 within reach."""
-        terms = analyse_query(query)
-        searcher = self._index.searcher()
-        idf = dict(zip(terms.words, _idf(searcher, _WORDS, terms.words), strict=True))
-        characters = _idf(searcher, _CHARACTERS, terms.characters)
-        phrases = sum(idf[word] for phrase in terms.phrases for word in phrase if word in idf)
-        weights = np.array([idf[word] for word in terms.words], np.float32)
-        return WeighedQuery(
-            words=terms.words,
-            idf=weights,
-            bound=BM25_TERM_MAX * float(weights.sum() + characters.sum() + phrases),
-        )
-
-    def idf(self, terms: Sequence[str]) -> Scores:
-        """Inverse document frequency (n,) of analysed words."""
-        return _idf(self._index.searcher(), _WORDS, terms)
-
-    def close(self) -> None:
-        """Nothing to flush: `apply` is durable when it returns. The files are unmapped with the object."""
+        self._state = self._read_state()
 
     def _writer(self) -> tantivy.IndexWriter:
         try:
@@ -232,47 +167,15 @@ class KeywordIndex:
                 "another writer is at work on the keyword index", hint="wait until it is done"
             ) from error
 
-    def _read_state(self) -> tuple[int, int]:
+    def _read_state(self) -> KeywordState:
         searcher = self._index.searcher()
-        query = tantivy.Query.term_query(self._schema, _CHUNK, _STATE_CHUNK)
+        query = tantivy.Query.term_query(self._schema, CHUNK_FIELD, _STATE_CHUNK)
         hits = searcher.search(query, 1, count=False).hits
         if not hits:
-            return 0, 0
+            return KeywordState(searcher, 0, 0)
         addresses = [address for _, address in hits]
-        sequence = searcher.fast_field_values(_SEQUENCE, addresses)[0]
-        return int(sequence or 0), int(searcher.fast_field_values(_HIGHEST, addresses)[0] or 0)
-
-    def _query(self, terms: QueryTerms) -> tantivy.Query | None:
-        """Any of the terms; a repeated term counts as often as it is asked for."""
-        should = tantivy.Occur.Should
-        term_query, schema = tantivy.Query.term_query, self._schema
-        clauses = [(should, term_query(schema, _WORDS, word, "freq")) for word in terms.words]
-        clauses += [(should, term_query(schema, _CHARACTERS, char, "freq")) for char in terms.characters]
-        clauses += [(should, tantivy.Query.phrase_query(schema, _WORDS, list(p))) for p in terms.phrases]
-        return tantivy.Query.boolean_query(clauses) if clauses else None
-
-    def _within(self, query: tantivy.Query, field: str, ids: Ids) -> tantivy.Query:
-        members = tantivy.Query.term_set_query(self._schema, field, ids.tolist())
-        must = tantivy.Occur.Must
-        return tantivy.Query.boolean_query(
-            [(must, tantivy.Query.const_score_query(members, 0.0)), (must, query)]
-        )
-
-    def _hits(self, searcher: tantivy.Searcher, query: tantivy.Query, limit: int) -> tuple[Ids, Scores]:
-        ids, scores, _ = self._hits_with_documents(searcher, query, limit, documents=False)
-        return ids, scores
-
-    def _hits_with_documents(
-        self, searcher: tantivy.Searcher, query: tantivy.Query, limit: int, *, documents: bool = True
-    ) -> tuple[Ids, Scores, Ids]:
-        with _damage_reported(None):
-            hits = searcher.search(query, limit, count=False).hits
-            addresses = [address for _, address in hits]
-            ids = np.array(searcher.fast_field_values(_CHUNK, addresses), np.int64)
-            owners = searcher.fast_field_values(_DOCUMENT, addresses) if documents else []
-        scores = np.array([score for score, _ in hits], np.float32)
-        order = np.lexsort((ids, -scores))
-        return ids[order], scores[order], np.array(owners, np.int64)[order] if documents else ids[:0]
+        sequence = int(searcher.fast_field_values(_SEQUENCE, addresses)[0] or 0)
+        return KeywordState(searcher, sequence, int(searcher.fast_field_values(_HIGHEST, addresses)[0] or 0))
 
 
 def damaged_files(folder: Path) -> list[Path]:
@@ -343,20 +246,13 @@ def _checksum_holds(path: Path) -> bool:
         return False
 
 
-def _idf(searcher: tantivy.Searcher, field: str, terms: Sequence[str]) -> Scores:
-    """ln(1 + (N - n + ½)/(n + ½)), as tantivy weighs a term (Robertson and Zaragoza 2009)."""
-    found = np.array([searcher.doc_freq(field, term) for term in terms], np.float64)
-    total = np.maximum(searcher.num_docs, found)
-    return np.log1p((total - found + 0.5) / (found + 0.5)).astype(np.float32)
-
-
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_text_field(_WORDS, tokenizer_name="ragstone", index_option="position")
     builder.add_text_field(_CHARACTERS, tokenizer_name="whitespace", index_option="freq")
     # Signed: the binding turns the value of a delete into a signed term, which matches no unsigned field.
-    builder.add_integer_field(_CHUNK, indexed=True, fast=True)
-    builder.add_integer_field(_DOCUMENT, indexed=True, fast=True)
+    builder.add_integer_field(CHUNK_FIELD, indexed=True, fast=True)
+    builder.add_integer_field(DOCUMENT_FIELD, indexed=True, fast=True)
     builder.add_integer_field(_SEQUENCE, fast=True)
     builder.add_integer_field(_HIGHEST, fast=True)
     return builder.build()
@@ -368,36 +264,14 @@ def _document(entry: KeywordEntry) -> tantivy.Document:
     document.add_text(_WORDS, prepared.words)
     if prepared.characters:
         document.add_text(_CHARACTERS, prepared.characters)
-    document.add_integer(_CHUNK, entry.chunk_id)
-    document.add_integer(_DOCUMENT, entry.document_id)
+    document.add_integer(CHUNK_FIELD, entry.chunk_id)
+    document.add_integer(DOCUMENT_FIELD, entry.document_id)
     return document
 
 
 def _state(sequence: int, highest: int) -> tantivy.Document:
     document = tantivy.Document()
-    document.add_integer(_CHUNK, _STATE_CHUNK)
+    document.add_integer(CHUNK_FIELD, _STATE_CHUNK)
     document.add_integer(_SEQUENCE, sequence)
     document.add_integer(_HIGHEST, highest)
     return document
-
-
-def _nothing() -> tuple[Ids, Scores]:
-    return np.empty(0, np.int64), np.empty(0, np.float32)
-
-
-@contextmanager
-def _damage_reported(folder: Path | None) -> Iterator[None]:
-    """Turn what tantivy raises on files it cannot read, a Rust panic included, into `DamagedError`."""
-    place = f" in {folder}" if folder else ""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise DamagedError(
-            f"the keyword index{place} cannot be read: {error}", hint="it is rebuilt from the catalog"
-        ) from error
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # a BaseException that the binding does not export
-            raise
-        raise DamagedError(
-            f"the keyword index{place} is damaged: {error}", hint="it is rebuilt from the catalog"
-        ) from error

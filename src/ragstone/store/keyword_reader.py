@@ -1,0 +1,238 @@
+"""BM25 over one state of a collection's texts: a state of the keyword index, and the changes it has not seen yet."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import tantivy
+
+from ragstone.errors import DamagedError
+from ragstone.store.analysis import QueryTerms, analyse_query
+from ragstone.store.keyword_tail import BM25_TERM_MAX, FIELDS, Feature, Field, KeywordTail
+from ragstone.types import Ids, Scores
+
+CHUNK_FIELD, DOCUMENT_FIELD = "chunk", "document"
+
+# Up to here a filter becomes a term set inside the query (2.8 ms at 110k passages); above, asking for more
+# hits than needed and dropping those outside is cheaper.
+_TERM_SET_MAX = 1000
+_OVERFETCH_MAX = 8192
+# A term that the tail makes rarer or more frequent by less than this keeps the index's own weight.
+_WEIGHT_TOLERANCE = 0.01
+
+
+_Weighed: TypeAlias = tuple[Feature, float]  # what a query looks for, and its inverse document frequency
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedQuery:
+    """A query as the index sees it: analysed words in order (repeats kept), the idf (n,) of each, and `bound`,
+    the highest BM25 that a chunk could reach; 0 for a query without terms."""
+
+    words: tuple[str, ...]
+    idf: Scores
+    bound: float
+
+
+class KeywordReader:
+    """One state, for as long as somebody holds it. Immutable, thread-safe, lock-free."""
+
+    def __init__(self, searcher: tantivy.Searcher, schema: tantivy.Schema, tail: KeywordTail) -> None:
+        """`tail`: what the catalog has beyond this state of the index."""
+        self._searcher = searcher
+        self._schema = schema
+        self._tail = tail
+        self._mean_lengths: dict[Field, float] = {}
+
+    def search(self, query: str, *, top_k: int, allowed: Ids | None = None) -> tuple[Ids, Scores]:
+        """Chunk ids (≤ top_k,) and BM25 scores > 0, best first, ties by id.
+
+        `allowed` holds sorted document ids; top_k results come back whenever top_k chunks of them match.
+        """
+        weighed = self._weighed(analyse_query(query))
+        if not weighed or top_k < 1 or (allowed is not None and allowed.size == 0):
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        ids, scores = self._found(self._query(weighed), top_k + len(self._tail.deleted), allowed)
+        if len(self._tail.deleted):
+            kept = ~np.isin(ids, self._tail.deleted)
+            ids, scores = ids[kept], scores[kept]
+        if self._tail.chunks:
+            waiting = self._tail_scores(weighed)
+            matching = waiting > 0
+            if allowed is not None:
+                matching &= np.isin(self._tail.document_ids, allowed)
+            ids = np.concatenate([ids, self._tail.chunk_ids[matching]])
+            scores = np.concatenate([scores, waiting[matching]])
+            order = np.lexsort((ids, -scores))
+            ids, scores = ids[order], scores[order]
+        return ids[:top_k], scores[:top_k]
+
+    def score(self, query: str, ids: Ids) -> Scores:
+        """BM25 (n,) of the chunks `ids`, in their order; 0 where no term matches or the chunk is unknown."""
+        scores = np.zeros(ids.size, np.float32)
+        weighed = self._weighed(analyse_query(query))
+        if not weighed or ids.size == 0:
+            return scores
+        found, values = self._hits(self._within(self._query(weighed), CHUNK_FIELD, ids), ids.size)
+        if self._tail.chunks:
+            found = np.concatenate([found, self._tail.chunk_ids])
+            values = np.concatenate([values, self._tail_scores(weighed)])
+        order = np.argsort(found)
+        place = np.searchsorted(found, ids, sorter=order)
+        place[place == found.size] = 0
+        if found.size:
+            known = found[order[place]] == ids
+            scores[known] = values[order[place[known]]]
+        scores[np.isin(ids, self._tail.deleted)] = 0
+        return scores
+
+    def weigh(self, query: str) -> WeighedQuery:
+        """The terms of `query` with their inverse document frequencies, and the highest BM25 within reach."""
+        terms = analyse_query(query)
+        weighed = self._weighed(terms)
+        words = [weight for _, weight in weighed[: len(terms.words)]]
+        bound = BM25_TERM_MAX * sum(weight for _, weight in weighed)
+        return WeighedQuery(words=terms.words, idf=np.array(words, np.float32), bound=bound)
+
+    def idf(self, terms: Sequence[str]) -> Scores:
+        """Inverse document frequency (n,) of analysed words."""
+        return np.array([self._idf("words", term) for term in terms], np.float32)
+
+    # -- weights -----------------------------------------------------------------------------------------
+
+    def _weighed(self, terms: QueryTerms) -> list[_Weighed]:
+        """What the query looks for, its words first, and what each is worth."""
+        features = [
+            *(Feature("words", (word,)) for word in terms.words),
+            *(Feature("characters", (character,)) for character in terms.characters),
+            *(Feature("words", phrase) for phrase in terms.phrases),
+        ]
+        return [
+            (feature, sum(self._idf(feature.field, term) for term in feature.terms)) for feature in features
+        ]
+
+    def _idf(self, field: Field, term: str) -> float:
+        found, total = self._searcher.doc_freq(field, term), self._searcher.num_docs
+        if self._tail.chunks:
+            found, total = (
+                found + self._tail.document_frequency(field, term),
+                total + len(self._tail.chunks),
+            )
+        return _idf(found, total)
+
+    def _boost(self, feature: Feature, weight: float) -> float:
+        """What the index's own weight of a feature has to be multiplied by: the tail's chunks count as well."""
+        if not self._tail.chunks:
+            return 1.0
+        searcher = self._searcher
+        own = sum(_idf(searcher.doc_freq(feature.field, t), searcher.num_docs) for t in feature.terms)
+        return weight / own if abs(weight - own) > _WEIGHT_TOLERANCE * own else 1.0
+
+    def _tail_scores(self, weighed: Sequence[_Weighed]) -> Scores:
+        return self._tail.score(weighed, {field: self._mean_length(field, weighed) for field in FIELDS})
+
+    def _mean_length(self, field: Field, weighed: Sequence[_Weighed]) -> float:
+        """The mean length of a field in the index, which only its account of a score tells; in the tail, when none
+        of the query's terms is in the index."""
+        known = self._mean_lengths.get(field)
+        if known is not None:
+            return known
+        for term in (term for feature, _ in weighed if feature.field == field for term in feature.terms):
+            query = tantivy.Query.term_query(self._schema, field, term, "freq")
+            with damage_reported(None):
+                hits = self._searcher.search(query, 1, count=False).hits
+                if hits:
+                    account = json.loads(query.explain(self._searcher, hits[0][1]).to_json())
+                    self._mean_lengths[field] = mean = _value_of("avgdl", account)
+                    return mean
+        return self._tail.mean_length(field)
+
+    # -- tantivy -----------------------------------------------------------------------------------------
+
+    def _query(self, weighed: Sequence[_Weighed]) -> tantivy.Query:
+        """Any of the features; a repeated term counts as often as it is asked for."""
+        clauses = [(tantivy.Occur.Should, self._clause(feature, weight)) for feature, weight in weighed]
+        return tantivy.Query.boolean_query(clauses)
+
+    def _clause(self, feature: Feature, weight: float) -> tantivy.Query:
+        if len(feature.terms) == 1:
+            clause = tantivy.Query.term_query(self._schema, feature.field, feature.terms[0], "freq")
+        else:
+            clause = tantivy.Query.phrase_query(self._schema, feature.field, list(feature.terms))
+        boost = self._boost(feature, weight)
+        return clause if boost == 1.0 else tantivy.Query.boost_query(clause, boost)
+
+    def _within(self, query: tantivy.Query, field: str, ids: Ids) -> tantivy.Query:
+        members = tantivy.Query.term_set_query(self._schema, field, ids.tolist())
+        must = tantivy.Occur.Must
+        return tantivy.Query.boolean_query(
+            [(must, tantivy.Query.const_score_query(members, 0.0)), (must, query)]
+        )
+
+    def _found(self, words: tantivy.Query, top_k: int, allowed: Ids | None) -> tuple[Ids, Scores]:
+        """The best of the index itself, of allowed documents."""
+        if allowed is None:
+            return self._hits(words, top_k)
+        if allowed.size > _TERM_SET_MAX:
+            limit = 4 * top_k  # 4: one round is enough when a quarter of the collection is allowed
+            while limit <= _OVERFETCH_MAX:
+                ids, scores, documents = self._hits_with_documents(words, limit)
+                keep = np.isin(documents, allowed, assume_unique=False)
+                if keep.sum() >= top_k or ids.size < limit:
+                    return ids[keep][:top_k], scores[keep][:top_k]
+                limit *= 8
+        return self._hits(self._within(words, DOCUMENT_FIELD, allowed), top_k)
+
+    def _hits(self, query: tantivy.Query, limit: int) -> tuple[Ids, Scores]:
+        ids, scores, _ = self._hits_with_documents(query, limit, documents=False)
+        return ids, scores
+
+    def _hits_with_documents(
+        self, query: tantivy.Query, limit: int, *, documents: bool = True
+    ) -> tuple[Ids, Scores, Ids]:
+        searcher = self._searcher
+        with damage_reported(None):
+            hits = searcher.search(query, limit, count=False).hits
+            addresses = [address for _, address in hits]
+            ids = np.array(searcher.fast_field_values(CHUNK_FIELD, addresses), np.int64)
+            owners = searcher.fast_field_values(DOCUMENT_FIELD, addresses) if documents else []
+        scores = np.array([score for score, _ in hits], np.float32)
+        order = np.lexsort((ids, -scores))
+        return ids[order], scores[order], np.array(owners, np.int64)[order] if documents else ids[:0]
+
+
+@contextmanager
+def damage_reported(folder: Path | None) -> Iterator[None]:
+    """Turn what tantivy raises on files it cannot read, a Rust panic included, into `DamagedError`."""
+    place = f" in {folder}" if folder else ""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise DamagedError(
+            f"the keyword index{place} cannot be read: {error}", hint="it is rebuilt from the catalog"
+        ) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # a BaseException that the binding does not export
+            raise
+        raise DamagedError(
+            f"the keyword index{place} is damaged: {error}", hint="it is rebuilt from the catalog"
+        ) from error
+
+
+def _idf(found: int, total: int) -> float:
+    """ln(1 + (N - n + ½)/(n + ½)), as tantivy weighs a term (Robertson and Zaragoza 2009)."""
+    return math.log1p((max(total, found) - found + 0.5) / (found + 0.5))
+
+
+def _value_of(name: str, account: dict[str, Any]) -> float:
+    """A number out of tantivy's explanation of a score: the entry whose description begins with `name`."""
+    if str(account["description"]).startswith(name):
+        return float(account["value"])
+    return max((_value_of(name, part) for part in account.get("details") or ()), default=0.0)
