@@ -60,7 +60,7 @@ def _segment(folder: Path, vectors: np.ndarray, index_type: str) -> Segment:
         document_ids=np.arange(count, dtype=np.int64) // CHUNKS_PER_DOCUMENT + 1,
         vectors=vectors.astype(np.float16),
         model_id="benchmark",
-        plan=make_plan(index_type, dim=DIM, **given),
+        plans=[make_plan(index_type, dim=DIM, **given)],
     )
     return Segment(
         folder / sealed.name, read_manifest(folder / sealed.name, manifest_sha256=sealed.manifest_sha256)

@@ -42,7 +42,7 @@ def main() -> None:
 def _measure(home: Path, folder: Path, what: str, opened: Any, recall: float) -> dict[str, float]:
     queries, truth = np.load(folder / "queries.npy"), np.load(folder / "truth.npy")
     opened(None, what, 0.0)  # imports only
-    before_mb = _resident_mb()
+    before_mb, before_anonymous_mb = _resident_mb(), _resident_mb("RssAnon")
     started = time.perf_counter()
     searches: Sequence[Search] = opened(home, what, recall)
     open_ms = (time.perf_counter() - started) * 1e3
@@ -65,7 +65,9 @@ def _measure(home: Path, folder: Path, what: str, opened: Any, recall: float) ->
         "p95_ms": p95,
         "p99_ms": p99,
         "recall": float(np.mean([np.isin(t, h).mean() for t, h in zip(truth, hits, strict=True)])),
-        "resident_mb": _resident_mb() - before_mb,
+        "resident_mb": _resident_mb()
+        - before_mb,  # with pages of mapped files, which the kernel may take back
+        "anonymous_mb": _resident_mb("RssAnon") - before_anonymous_mb,
         "setting": found,
     }
 
@@ -81,9 +83,9 @@ def _cheapest(searches: Sequence[Search], queries: Any, truth: Any, recall: floa
     return searches[number], number
 
 
-def _resident_mb() -> float:
+def _resident_mb(kind: str = "VmRSS") -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
+        if line.startswith(kind):
             return int(line.split()[1]) / 1024
     return 0.0
 
@@ -97,19 +99,19 @@ def _peak_mb() -> float:
 
 def _ragstone_build(home: Path, vectors: Any, plan: str) -> None:
     from ragstone.index.plans import make_plan
-    from ragstone.index.recommending import recommend
+    from ragstone.index.recommending import suitable_plans
     from ragstone.index.segment_files import build_segment
 
     count, dim = vectors.shape
     given = {"nlist": round(4 * count**0.5)} if plan.startswith("IVF") else {}
-    chosen = recommend(count, dim).plan if plan == "auto" else make_plan(plan, dim=dim, **given)
+    chosen = suitable_plans(count, dim) if plan == "auto" else [make_plan(plan, dim=dim, **given)]
     sealed = build_segment(
         home,
         chunk_ids=np.arange(count, dtype=np.int64),
         document_ids=np.arange(count, dtype=np.int64) // 8 + 1,
         vectors=np.asarray(vectors, dtype=np.float16),
         model_id="benchmark",
-        plan=chosen,
+        plans=chosen,
     )
     (home / "name").write_text(f"{sealed.name} {sealed.manifest_sha256.hex()}")
 

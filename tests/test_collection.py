@@ -379,7 +379,7 @@ def test_vectors_and_chunks_deleted_while_a_segment_is_built_stay_deleted(tmp_pa
             engine.delete(["u7", "u8"])  # after the rows to seal were read, before they are swapped in
             part = Part(pending.chunk_ids, pending.document_ids, pending.vectors)
             collection.segments._swap(
-                identity, _Swap(retired=[], part=part, plan=None, sealed_up_to=pending.last_sequence)
+                identity, _Swap(retired=[], part=part, plans=[], sealed_up_to=pending.last_sequence)
             )
         found = {hit.uri for hit in engine.search("heron", mode="dense", top_k=100).hits}
         assert found == {f"u{n}" for n in range(50)} - {"u7", "u8"}

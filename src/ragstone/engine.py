@@ -29,11 +29,12 @@ from ragstone.documents.pool import ReaderPool
 from ragstone.embedding import load_embedder
 from ragstone.errors import InputError, NotFoundError, RagstoneError
 from ragstone.index.plans import Plan
+from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.maintenance import VerifyReport
 from ragstone.retrieval.merge import merge
 from ragstone.searching import Query, search_collection
 from ragstone.settings import Settings
-from ragstone.stats import Latencies, RecallSampler, Stats, collection_stats
+from ragstone.stats import Latencies, Stats, collection_stats
 from ragstone.store import documents
 from ragstone.texts import add_texts, add_vectors, checked_texts, unit_rows
 from ragstone.types import (
@@ -94,7 +95,7 @@ class Ragstone:
         self._loading = threading.RLock()
         self._collections: dict[str, Collection] = {}
         self._latencies = Latencies()
-        self._recalls = RecallSampler()
+        self._recalls: dict[str, RecallKeeper] = {}
         self._templates: Templates | None = None
         self._closing = threading.Event()
         self._checker: threading.Thread | None = None
@@ -208,7 +209,7 @@ class Ragstone:
         )
         names = list(collections) if collections else [self._settings.collection]
         results = [
-            search_collection(self._collection(name), asked, self._embedding, self._recalls.offer)
+            search_collection(self._collection(name), asked, self._embedding, self._recall_keeper(name))
             for name in names
         ]
         took_ms = self._latencies.observe("search", started_s)
@@ -308,7 +309,7 @@ class Ragstone:
         return replace(
             collection_stats(self._collection(name) if name in names else None, name),
             collections=names,
-            recall=self._recalls.summary(),
+            recall=self._recall_keeper(name).summary(),
             latencies_ms=self._latencies.summary(),
             caches={"query_vectors": cache()} if callable(cache) else {},
         )
@@ -405,7 +406,8 @@ class Ragstone:
         self._closing.set()
         if self._checker is not None:
             self._checker.join()
-        self._recalls.wait()
+        for keeper in self._recalls.values():
+            keeper.wait()
         with self._loading:
             for collection in self._collections.values():
                 collection.close()
@@ -476,6 +478,9 @@ class Ragstone:
                 path = self._settings.prompt_templates
                 self._templates = BUILT_IN if path is None else load_templates(path)
             return self._templates
+
+    def _recall_keeper(self, name: str) -> RecallKeeper:
+        return self._recalls.setdefault(name, RecallKeeper(name, self._settings.recall))
 
     def _idf(self, names: Sequence[str]) -> Callable[[Sequence[str]], Scores]:
         """How rare words are in the collections searched: the mean of what each says."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ragstone.collection import Collection, Snapshot
 from ragstone.errors import InputError, MismatchError, RagstoneError, StoreError
-from ragstone.index.dense import DenseIndex
+from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.retrieval import hybrid
 from ragstone.retrieval.hybrid import KeywordSource, Ranking
 from ragstone.store import documents
@@ -67,10 +67,10 @@ def search_collection(
     collection: Collection,
     query: Query,
     embedding: Callable[[], Embedder],
-    searched: Callable[[DenseIndex, Vector], None],
+    recall_keeper: RecallKeeper,
 ) -> SearchResult:
     """The best chunks of one collection, best first. `embedding` gives the model, loaded where it is needed;
-    `searched` is told of each search by vector.
+    `recall_keeper` watches the searches by vector.
 
     Raises `StoreError` while the keyword index is being rebuilt and no vector can do instead, `MismatchError` for a
     vector of another dimension and, in dense mode, another model.
@@ -88,7 +88,7 @@ def search_collection(
         keyword = _SearchedAhead(keyword, query, allowed)
     with _timed(timings, "embed"):
         vector = _query_vector(snapshot, query, embedding, degraded)
-    dense = snapshot.dense.at_recall(query.recall)
+    dense = snapshot.dense.at_recall(recall_keeper.asked(query.recall))
     ranking = hybrid.search(
         query.text,
         vector,
@@ -100,7 +100,7 @@ def search_collection(
         allowed=allowed,
     )
     if vector is not None:
-        searched(dense, vector)
+        recall_keeper.offer(dense, vector)
     with _timed(timings, "load"):
         hits = _hits(collection, ranking)
     missing = dict.fromkeys((*degraded, *ranking.degraded))

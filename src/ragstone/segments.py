@@ -13,6 +13,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 import apsw
@@ -21,7 +22,7 @@ import numpy as np
 from ragstone.errors import DamagedError, InputError, MismatchError
 from ragstone.index.fast import needed
 from ragstone.index.plans import Plan, is_exact, plan_from_json
-from ragstone.index.recommending import FASTSCAN_VECTORS, recommend
+from ragstone.index.recommending import FASTSCAN_VECTORS, suitable_plans
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import build_segment, read_manifest, salvage, verify_files
 from ragstone.index.trust import forget, is_trusted, trust
@@ -73,7 +74,7 @@ class _Swap:
 
     retired: list[SegmentRow]
     part: Part
-    plan: Plan | None
+    plans: Sequence[Plan]
     sealed_up_to: int = 0
     purged: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     keep_damaged: bool = False
@@ -143,7 +144,7 @@ class SegmentStore:
                 _Swap(
                     retired=merged,
                     part=part,
-                    plan=_quick_plan(len(part.chunk_ids), identity.dim),
+                    plans=_quick_plans(len(part.chunk_ids), identity.dim),
                     sealed_up_to=pending.last_sequence,
                     purged=self._dead_rows(merged, dead),
                 ),
@@ -157,7 +158,7 @@ class SegmentStore:
         total = sum(row.count for row in rows)
         largest = max(rows, key=lambda row: row.count)
         scattered = len(rows) > MAX_SEGMENTS or total >= (1 + 1 / MERGE_RATIO) * largest.count
-        outdated = not _alike(self.open(largest).plan, self.wanted_plan(total, identity.dim))
+        outdated = not _alike(_built_for(self.open(largest)), self.wanted_plan(total, identity.dim))
         return (len(rows) > 1 and scattered) or outdated or len(dead) > DEAD_SHARE * total
 
     def compact(self, identity: Identity) -> None:
@@ -201,7 +202,8 @@ class SegmentStore:
 
     def wanted_plan(self, count: int, dim: int) -> Plan:
         """What `count` vectors should be searched with: the plan applied last, else the one for their number."""
-        return self._applied() or _recommended(count, dim) or Plan("Flat,FP16")
+        applied = self._applied()
+        return applied or next(iter(_recommended(count, dim)), Plan("Flat,FP16"))
 
     def _applied(self) -> Plan | None:
         with self._catalog.reading() as db:
@@ -227,7 +229,7 @@ class SegmentStore:
                 _Swap(
                     retired=rows,
                     part=part,
-                    plan=plan or _recommended(len(part.chunk_ids), identity.dim),
+                    plans=[plan] if plan else _recommended(len(part.chunk_ids), identity.dim),
                     sealed_up_to=pending.last_sequence,
                     purged=self._dead_rows(rows, dead),
                     accept=accept,
@@ -289,7 +291,7 @@ class SegmentStore:
                 _Swap(
                     retired=[row],
                     part=kept,
-                    plan=_quick_plan(len(kept.chunk_ids), identity.dim),
+                    plans=_quick_plans(len(kept.chunk_ids), identity.dim),
                     purged=np.intersect1d(saved.chunk_ids, dead),
                     keep_damaged=True,
                 ),
@@ -336,7 +338,7 @@ class SegmentStore:
                 document_ids=part.document_ids,
                 vectors=part.vectors,
                 model_id=identity.model_id,
-                plan=swap.plan,
+                plans=swap.plans,
             )
             name, manifest_sha256 = sealed.name, sealed.manifest_sha256
             try:  # opened as it will be, before anything depends on it
@@ -373,24 +375,27 @@ def set_aside(folder: Path) -> None:
         folder.rename(kept)
 
 
-def _recommended(count: int, dim: int) -> Plan | None:
-    """The plan for so many vectors; None where they are searched exactly."""
+def _recommended(count: int, dim: int) -> list[Plan]:
+    """The plans for so many vectors, the one to try first first; none where they are searched exactly."""
     if not count:
-        return None
-    plan = recommend(count, dim).plan
-    return None if is_exact(plan) else plan
+        return []
+    return list(takewhile(lambda plan: not is_exact(plan), suitable_plans(count, dim)))
 
 
-def _quick_plan(count: int, dim: int) -> Plan | None:
-    """An index that is built in seconds, for a segment that will be merged again; `compact` makes the better one."""
+def _quick_plans(count: int, dim: int) -> list[Plan]:
+    """Indexes built in seconds, for a segment that will be merged again; `compact` makes the better one."""
     if count * dim <= SEAL_EXACT_NUMBERS:
-        return None
-    return _recommended(min(count, FASTSCAN_VECTORS), dim)
+        return []
+    return _recommended(min(count, FASTSCAN_VECTORS), dim)[:1]
 
 
-def _alike(plan: Plan, wanted: Plan) -> bool:
+def _built_for(segment: Segment) -> str:
+    return segment.plan.index_type if segment.fast is None else segment.fast.wanted
+
+
+def _alike(built_for: str, wanted: Plan) -> bool:
     """Whether a segment need not be rebuilt for a plan: numbers of lists differ with the number of rows."""
-    return plan.index_type == wanted.index_type or (is_exact(plan) and is_exact(wanted))
+    return built_for == wanted.index_type or (built_for.startswith("Flat") and is_exact(wanted))
 
 
 def _live_part(segment: Segment, dead: Ids) -> Part:

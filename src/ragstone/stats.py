@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -15,15 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from ragstone.collection import Collection
-from ragstone.index.dense import EXACT, DenseIndex
-from ragstone.index.fast import share_found
+from ragstone.index.recall_keeper import ObservedRecall
 from ragstone.store import documents, vectors
-from ragstone.types import Vector
 
 LATENCY_WINDOW = 1_000  # the last calls of each kind; FEATURES "Monitor window"
-# An exact search of 1M × 384 costs 45 ms of one core: one in a hundred adds less than half a ms to each.
-RECALL_EVERY = 100
-RECALL_TOP_K = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +28,6 @@ class Latency:
     p90: float
     p95: float
     p99: float
-
-
-@dataclass(frozen=True, slots=True)
-class ObservedRecall:
-    """What approximate searches of this process really found, on a sample: the mean share of the true nearest."""
-
-    samples: int
-    mean: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,44 +71,6 @@ class Latencies:
     def summary(self) -> dict[str, Latency]:
         """Percentiles of each operation seen so far."""
         return {name: _latency(window.copy()) for name, window in self._windows.copy().items()}
-
-
-class RecallSampler:
-    """Asks one approximate search in a hundred again, exactly, beside the others, and notes what it had found."""
-
-    def __init__(self) -> None:
-        self._offered = itertools.count()
-        self._window: deque[float] = deque(maxlen=LATENCY_WINDOW)
-        self._busy = threading.Lock()
-        self._worker: threading.Thread | None = None
-
-    def offer(self, dense: DenseIndex, vector: Vector) -> None:
-        """Note a search of `dense` for `vector`; returns at once, and drops the offer while another is checked."""
-        if dense.is_exact or next(self._offered) % RECALL_EVERY or not self._busy.acquire(blocking=False):
-            return
-        self._worker = threading.Thread(
-            target=self._check, args=(dense, vector), name="ragstone-recall", daemon=True
-        )
-        self._worker.start()
-
-    def _check(self, dense: DenseIndex, vector: Vector) -> None:
-        try:
-            _, found = dense.search(vector, top_k=RECALL_TOP_K, allowed=None)
-            _, true = dense.at_recall(EXACT).search(vector, top_k=RECALL_TOP_K, allowed=None)
-            if len(true):
-                self._window.append(share_found(true, found))
-        finally:
-            self._busy.release()
-
-    def wait(self) -> None:
-        """Until the check at work, if any, is done."""
-        if self._worker is not None:
-            self._worker.join()
-
-    def summary(self) -> ObservedRecall | None:
-        """The mean over the latest samples; None before the first."""
-        window = self._window.copy()
-        return ObservedRecall(len(window), float(np.mean(window))) if window else None
 
 
 def _latency(window: deque[float]) -> Latency:

@@ -27,9 +27,9 @@ def points(indexed: Shell) -> None:
 
 
 def test_recommend_explains_itself_for_a_stated_size(here: Run) -> None:
-    lines = here("recommend", "--vectors", "1000000", "--dim", "384", "--memory-mb", "450").out.splitlines()
-    assert lines[0] == "IVF,SQ8 (nlist=4000) for 1,000,000 vectors of 384 numbers"
-    assert lines[1] == "- HNSW,SQ8 would take 648.0 MB, over the 450 MB allowed"
+    lines = here("recommend", "--vectors", "1000000", "--dim", "384", "--memory-mb", "100").out.splitlines()
+    assert lines[0] == "PQ,FastScan (n_subquantizers=192) for 1,000,000 vectors of 384 numbers"
+    assert lines[1] == "- IVF,PQ,FastScan would take 110.1 MB, over the 100 MB allowed"
     found = here("recommend", "--vectors", "50000", "--json").json
     assert found["index_type"] == "PQ,FastScan"
     assert found["memory_bytes"] == 50_000 * 96

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ragstone.index.dense import DenseIndex, Tail
-from ragstone.index.fast import Calibration, Measured, sample_queries
-from ragstone.index.plans import Effort, make_plan
+from ragstone.index.fast import USUAL_RECALL, Calibration, Measured, sample_queries
+from ragstone.index.plans import Effort, Plan, make_plan
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import build_segment, read_manifest, verify_files
 from ragstone.types import Ids, Matrix
@@ -46,7 +46,7 @@ def segment(
         document_ids=np.arange(COUNT, dtype=np.int64) // 4 + 1,
         vectors=rows.astype(np.float16),
         model_id="m",
-        plan=make_plan(request.param, dim=DIM, **given),
+        plans=[make_plan(request.param, dim=DIM, **given)],
     )
     manifest = read_manifest(folder / built.name, manifest_sha256=built.manifest_sha256)
     verify_files(folder / built.name, manifest)
@@ -124,7 +124,7 @@ def test_equal_vectors_do_not_spoil_the_calibration(tmp_path: Path) -> None:
         document_ids=ids,
         vectors=rows.astype(np.float16),
         model_id="m",
-        plan=make_plan("PQ,FastScan", dim=DIM),
+        plans=[make_plan("PQ,FastScan", dim=DIM)],
     )
     manifest = read_manifest(tmp_path / built.name, manifest_sha256=built.manifest_sha256)
     fast = Segment(tmp_path / built.name, manifest).fast
@@ -142,3 +142,31 @@ def test_the_cheapest_sufficient_effort_is_taken() -> None:
     assert calibration.effort(10, 1.0) is None
     assert calibration.effort(101, 0.5) is None
     assert Calibration.from_json(calibration.to_json()) == calibration
+
+
+def test_a_plan_that_finds_too_little_gives_way_to_the_next(tmp_path: Path) -> None:
+    vectors = clustered(8_000, seed=2).astype(np.float16)
+    coarse = make_plan("PQ,FastScan", dim=DIM, n_subquantizers=2)
+    plans = [coarse, make_plan("IVF,SQ8", dim=DIM, nlist=60)]
+
+    def built(given: list[Plan]) -> Segment:
+        sealed = build_segment(
+            tmp_path,
+            chunk_ids=np.arange(1, 8_001),
+            document_ids=np.arange(1, 8_001),
+            vectors=vectors,
+            model_id="m",
+            plans=given,
+        )
+        manifest = read_manifest(tmp_path / sealed.name, manifest_sha256=sealed.manifest_sha256)
+        return Segment(tmp_path / sealed.name, manifest)
+
+    fast, only, good = (built(given).fast for given in (plans, plans[:1], plans[::-1]))
+    assert fast is not None
+    assert (fast.plan.index_type, fast.wanted) == ("IVF,SQ8", "PQ,FastScan")
+    assert fast.calibration.effort(10, USUAL_RECALL) is not None
+    assert only is not None  # none is better: the first it is, and searches that want more are exact
+    assert (only.plan.index_type, only.wanted) == ("PQ,FastScan", "PQ,FastScan")
+    assert only.calibration.effort(10, USUAL_RECALL) is None
+    assert good is not None
+    assert (good.plan.index_type, good.wanted) == ("IVF,SQ8", "IVF,SQ8")

@@ -6,8 +6,9 @@ table that comes of it turns "recall 0.98" into FAISS's parameters, so that nobo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import faiss as _faiss
@@ -18,9 +19,12 @@ from ragstone.index.plans import Effort, Plan, efforts, fitted, is_exact, plan_f
 from ragstone.types import Matrix, Scores, StoredMatrix
 
 faiss: Any = _faiss  # its stubs lack half of what is used here
+logger = logging.getLogger("ragstone")
 
 # Hits for which the table is measured: what an answer cites, and what hybrid search takes as candidates.
 TOP_KS = (10, 100)
+# What searches ask for unless told otherwise (the setting `recall`).
+USUAL_RECALL = 0.98
 # Of 200 queries × 10 hits a recall of .98 is known to ± .006 (two standard errors, hits of a query counted as
 # dependent); an exact scan of 1M × 384 for each costs 45 ms.
 SAMPLE_QUERIES = 200
@@ -77,20 +81,47 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class FastIndex:
-    """A built index with the plan it follows (as far as the data carried it) and its calibration."""
+    """A built index with the plan it follows (as far as the data carried it) and its calibration.
+
+    `preferred`: the index type that was tried before it and missed the recall; empty for the first choice.
+    """
 
     plan: Plan
     index: Any
     calibration: Calibration
+    preferred: str = ""
+
+    @property
+    def wanted(self) -> str:
+        """The index type it was built for: its own, or the preferred one, which turned out to find too little."""
+        return self.preferred or self.plan.index_type
 
     def to_json(self) -> dict[str, object]:
         """What a manifest keeps of it."""
-        return {**self.plan.to_json(), "calibration": self.calibration.to_json()}
+        kept = {**self.plan.to_json(), "calibration": self.calibration.to_json()}
+        return {**kept, "preferred": self.preferred} if self.preferred else kept
 
 
 def needed(recall: float) -> float:
     """What a sample has to show for `recall` to be promised: a margin more, halfway to all of it at most."""
     return min(recall + MARGIN, (1 + recall) / 2)
+
+
+def build_first_good(plans: Sequence[Plan], vectors: StoredMatrix, exact: Any) -> FastIndex | None:
+    """The fast index of the first of `plans` that reaches `USUAL_RECALL` on these vectors, else of the first of all.
+
+    An index that cannot keep the recall that searches ask for would leave all of them to the exact scan.
+    """
+    first: FastIndex | None = None
+    for plan in plans:
+        fast = build_fast(plan, vectors, exact)
+        if fast is None:
+            return first
+        if fast.calibration.effort(TOP_KS[0], USUAL_RECALL) is not None:
+            return fast if first is None else replace(fast, preferred=first.plan.index_type)
+        logger.info("%s over %s vectors does not reach recall %g", plan, f"{len(vectors):,}", USUAL_RECALL)
+        first = first or fast
+    return first
 
 
 def build_fast(plan: Plan, vectors: StoredMatrix, exact: Any) -> FastIndex | None:
@@ -116,7 +147,8 @@ def read_fast(fields: Mapping[str, Any], index: Any) -> FastIndex:
     plan = plan_from_json(
         {"index_type": fields["index_type"], "parameters": fields["parameters"]}, dim=index.d
     )
-    return FastIndex(plan, index, Calibration.from_json(fields["calibration"]))
+    calibration = Calibration.from_json(fields["calibration"])
+    return FastIndex(plan, index, calibration, fields.get("preferred", ""))
 
 
 def refine(index: Any, exact: Any) -> Any:

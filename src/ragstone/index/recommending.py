@@ -14,10 +14,10 @@ from ragstone.index.plans import Plan, bytes_per_vector, fitted, make_plan
 
 # Below this many numbers (10,000 × 384) half-precision vectors are scanned whole in 0.3 ms: nothing to win.
 FLAT_NUMBERS = 10_000 * 384
-# A scan of 4-bit codes grows with the count, a walk over a graph with its logarithm: they meet here.
+# Up to here a scan of all 4-bit codes takes a ms at most, and does not care where a query lies; lists and graphs do.
 FASTSCAN_VECTORS = 200_000
-# A graph of 2M takes over six minutes to build on two cores; beyond, lists are made in a third of the time.
-HNSW_VECTORS = 2_000_000
+# Lists of codes over 2M take over five minutes to build; beyond, lists of one byte a dimension are made in a third.
+CODES_IN_LISTS_VECTORS = 2_000_000
 # Fewer codes than one for eight dimensions keep too little to choose candidates by (a prime dimension has one).
 DIMS_PER_CODE_MAX = 8
 DEFAULT_RECALL = 0.95
@@ -36,15 +36,14 @@ class _Measured:
     latency_power: float  # 0: with the logarithm of the count
 
 
-# DESIGN "What the measurements say". Flat,FP16: LAB 2026-11-21 (110k). Building IVF,PQ,FastScan: 8 times what
-# PQ,FastScan takes (one run over 65,336 passages: 10.5 s against 1.6 s, scaled). Learning 4√n lists from 64 vectors
-# each is linear in n; giving every vector its list is n √n, and less.
+# DESIGN "What the measurements say". Flat,FP16: LAB 2026-11-21 (110k). IVF,PQ,FastScan: LAB 2026-11-21 (1M). Learning
+# 4√n lists from 64 vectors each is linear in n; giving every vector its list is n √n, and less.
 _MEASURED = {
     "Flat,FP16": _Measured(110_000, 0.05, 3.2, 1.0, 1.0, 1.0),
     "PQ,FastScan": _Measured(100_000, 1.1, 0.16, 0.98, 1.0, 1.0),
     "HNSW,SQ8": _Measured(1_000_000, 174, 0.45, 0.97, 1.1, 0.0),
     "IVF,SQ8": _Measured(1_000_000, 51, 0.66, 0.96, 1.1, 0.5),
-    "IVF,PQ,FastScan": _Measured(100_000, 9.0, 0.08, 0.97, 1.1, 0.5),
+    "IVF,PQ,FastScan": _Measured(1_000_000, 152, 0.21, 0.98, 1.1, 0.5),
 }
 
 
@@ -96,6 +95,14 @@ def recommend(
     return _explained(plan, count, dim, reasons)
 
 
+def suitable_plans(count: int, dim: int) -> list[Plan]:
+    """The plans for `count` vectors of `dim` numbers, whatever memory they take, the one to prefer first.
+
+    The next one is for vectors on which the one before finds too little.
+    """
+    return [fitted(plan, count=count, dim=dim)[0] for plan, _ in _by_size(count, dim, DEFAULT_RECALL)]
+
+
 def memory_bytes(plan: Plan, *, count: int, dim: int) -> int:
     """What an index of `count` vectors must keep in memory: its codes and links, and the centres of its lists."""
     return round(bytes_per_vector(plan, dim=dim) * count) + 4 * dim * plan.parameters.get("nlist", 0)
@@ -130,8 +137,8 @@ def _by_size(count: int, dim: int, recall: float) -> list[tuple[Plan, str]]:
         return [(exact, few), *scan]
     if count <= FASTSCAN_VECTORS and scan:
         return [*scan, *listed, lists]
-    if count <= HNSW_VECTORS:
-        return [graph, lists, *listed, *scan]
+    if count <= CODES_IN_LISTS_VECTORS:
+        return [*listed, graph, lists, *scan]
     return [lists, *listed, *scan]
 
 
@@ -147,7 +154,10 @@ def _code_plans(count: int, dim: int) -> tuple[list[tuple[Plan, str]], list[tupl
             f"up to {FASTSCAN_VECTORS:,} vectors a scan of 4-bit codes, the best ranked again by the exact "
             "vectors, is quicker than a graph and built in a fraction of its time"
         )
-    lists = "4-bit codes in lists take little memory, and only the nearest lists are scanned"
+    lists = (
+        "4-bit codes in lists take a sixth of a graph's memory, and only the nearest lists are scanned; the exact "
+        "vectors rank the best of what is found again"
+    )
     return [(plan, scanned)], [(listed, lists)]
 
 

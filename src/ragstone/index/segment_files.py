@@ -21,7 +21,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ import faiss as _faiss
 import numpy as np
 
 from ragstone.errors import DamagedError, DiskFullError, StoreError
-from ragstone.index.fast import build_fast
+from ragstone.index.fast import build_first_good
 from ragstone.index.plans import Plan, bytes_per_vector
 from ragstone.types import Ids, Precision, StoredMatrix
 
@@ -65,20 +65,21 @@ def build_segment(
     document_ids: Ids,
     vectors: StoredMatrix,
     model_id: str,
-    plan: Plan | None = None,
+    plans: Sequence[Plan] = (),
 ) -> Sealed:
     """Build a durable segment below `folder` from n unit vectors, in any order of ids.
 
-    `plan` says what fast index it gets; without one, or where the rows are too few for it, search is exact.
+    `plans` says what fast index it gets: the first that keeps the usual recall on these vectors, or the first of all if
+    none does. Without plans, or where the rows are too few for them, search is exact.
     A crash leaves at most a folder that no catalog names. Raises `DiskFullError`, leaving nothing.
     """
     order = np.argsort(chunk_ids, kind="stable")
     name = uuid.uuid4().hex
     draft = folder / f"{name}.draft"
-    _require_room(folder, vectors, plan)
+    _require_room(folder, vectors, plans)
     try:
         draft.mkdir()
-        manifest = _write_files(draft, chunk_ids[order], document_ids[order], vectors[order], model_id, plan)
+        manifest = _write_files(draft, chunk_ids[order], document_ids[order], vectors[order], model_id, plans)
         (draft / _MANIFEST).write_bytes(manifest)
         _sync_tree(draft)
         draft.rename(folder / name)
@@ -94,9 +95,9 @@ def build_segment(
     return Sealed(name, len(order), hashlib.sha256(manifest).digest())
 
 
-def _require_room(folder: Path, vectors: StoredMatrix, plan: Plan | None) -> None:
+def _require_room(folder: Path, vectors: StoredMatrix, plans: Sequence[Plan]) -> None:
     rows, dim = vectors.shape
-    fast = 0.0 if plan is None else bytes_per_vector(plan, dim=dim) * rows
+    fast = max((bytes_per_vector(plan, dim=dim) * rows for plan in plans), default=0.0)
     needed = int((vectors.nbytes + fast) * 1.1) + 16 * rows + (1 << 20)
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -112,14 +113,14 @@ def _write_files(
     document_ids: Ids,
     vectors: StoredMatrix,
     model_id: str,
-    plan: Plan | None,
+    plans: Sequence[Plan],
 ) -> bytes:
     exact, codes = _exact_index(vectors)
     _write_index(exact, draft / INDEX_FILE)
     (draft / ROWS_FILE).write_bytes(chunk_ids.astype("<u8").tobytes())
     (draft / DOCUMENTS_FILE).write_bytes(document_ids.astype("<u8").tobytes())
     names = [INDEX_FILE, ROWS_FILE, DOCUMENTS_FILE]
-    fast = None if plan is None else build_fast(plan, vectors, exact)
+    fast = build_first_good(plans, vectors, exact)
     if fast is not None:
         _write_index(fast.index, draft / FAST_FILE)
         names.append(FAST_FILE)

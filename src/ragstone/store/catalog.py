@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import Empty, Full, LifoQueue
@@ -105,7 +105,7 @@ class Catalog:
     @contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
         """One durable transaction; nested use joins the outer one. Foreign errors are translated at the rim."""
-        with self._writing, translated(self._path):
+        with self._writing, translated(self._path), self._damage_blamed():
             if self._in_transaction:
                 yield self._writer
                 return
@@ -125,7 +125,7 @@ class Catalog:
     @contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
         """A connection that sees one snapshot for the length of the block."""
-        with translated(self._path):
+        with translated(self._path), self._damage_blamed():
             try:
                 db = self._readers.get_nowait()
             except Empty:
@@ -138,6 +138,24 @@ class Catalog:
                     self._readers.put_nowait(db)
                 except Full:  # more readers at once than we keep
                     db.close()
+
+    @contextmanager
+    def _damage_blamed(self) -> Iterator[None]:
+        """Raise an error over a value (of a wrong type, say) as `DamagedError` if the catalog's check finds a fault.
+
+        SQLite gives what a damaged row says it holds; what does not fit is noticed by whoever reads it.
+        """
+        try:
+            yield
+        except (TypeError, ValueError, IndexError, KeyError, OverflowError, AttributeError) as error:
+            with closing(_connect(self._path)) as db:
+                fault = str(db.pragma("quick_check(1)"))
+            if fault == "ok":
+                raise
+            raise DamagedError(
+                f"the catalog {self._path} is damaged: {fault}",
+                hint="restore it from a backup; `ragstone doctor` says what else is wrong",
+            ) from error
 
     def version(self) -> int:
         """A number that differs from the last one whenever any process has committed in between (≈ 2 µs)."""
