@@ -70,7 +70,9 @@ def _prepare(home: Path, arguments: argparse.Namespace) -> int:
     if arguments.data_dir:
         with Ragstone(arguments.data_dir, settings=Settings()) as engine:
             vectors = engine.sample_vectors(arguments.count)
-        np.random.default_rng(7).shuffle(vectors)  # the last ones become queries: not the passages of one book
+        np.random.default_rng(7).shuffle(
+            vectors
+        )  # the last ones become queries: not the passages of one book
     else:
         vectors = clustered_vectors(arguments.count + QUERIES, arguments.dim)
     queries, vectors = sample_queries(vectors[-QUERIES:], QUERIES), vectors[:-QUERIES]

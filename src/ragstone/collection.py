@@ -227,13 +227,16 @@ class Collection:
         for refreshed in (False, True):
             if refreshed:  # forgotten changes are in a newer commit, if all is well
                 index.refresh()
-            state = index.state  # before the catalog is read: so it cannot be the newer one
+            state, noted = (
+                index.state,
+                index.waiting_noted(),
+            )  # before the catalog: so it cannot be the older one
             with self.catalog.reading() as db:
                 changes = documents.changes_since(db, state.sequence, KEYWORD_TAIL_CHANGES)
                 if changes is None:
                     continue
                 newest = documents.last_change(db)
-                if state.sequence > newest:
+                if noted > newest:
                     older = "the catalog is older than its keyword index: see `ragstone doctor`"
                     degraded.append(Degraded("keyword", older))
                 if changes.last_sequence < newest:
@@ -268,7 +271,9 @@ class Collection:
             if self._keyword is not None:
                 with self.catalog.reading() as db:
                     changes, characters = documents.lag(db, self._keyword.sequence)
+                    newest = documents.last_change(db)
                 if changes <= KEYWORD_TAIL_CHANGES and characters <= KEYWORD_TAIL_CHARS:
+                    self._keyword.note_waiting(newest)
                     return
             self.sync_keyword()
 

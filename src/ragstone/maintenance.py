@@ -197,12 +197,12 @@ def _check_keyword(collection: Collection, problems: list[Problem]) -> None:
 
 def _keyword_difference(collection: Collection, index: KeywordIndex) -> str:
     """What is wrong with a state of the keyword index, given the changes that it is known to lack; empty if nothing."""
-    held = index.chunk_ids()
+    held, stands = index.chunk_ids(), index.waiting_noted()
     with collection.catalog.reading() as db:
         chunks, newest = documents.chunk_ids(db), documents.last_change(db)
         changes = documents.changes_since(db, index.sequence, newest)
-    if changes is None or index.sequence > newest:
-        return f"it stands at change {index.sequence:,}, the catalog at {newest:,}, and no log leads there"
+    if changes is None or stands > newest:
+        return f"it stands at change {stands:,}, the catalog at {newest:,}, and no log leads there"
     followed = np.union1d(np.setdiff1d(held, changes.deleted), changes.added)
     if np.array_equal(followed, chunks):
         return ""

@@ -37,6 +37,7 @@ _WRITER_THREADS = 1
 _IDS_AT_ONCE = 65_536
 
 _META, _META_NOTE = "meta.json", "meta.note"
+_WAITING_NOTE = ".waiting"  # advisory: unreadable, it says nothing
 _META_ATTEMPTS = 3
 _META_PAUSE_S = 0.02  # a commit replaces meta.json and its note within 5 ms of each other
 
@@ -102,6 +103,24 @@ class KeywordIndex:
     def reader(self, state: KeywordState | None = None, tail: KeywordTail | None = None) -> KeywordReader:
         """What searches a state (None: the newest seen) and the changes that it lacks."""
         return KeywordReader((state or self._state).searcher, self._schema, tail or KeywordTail())
+
+    def note_waiting(self, sequence: int) -> None:
+        """Remember, without waiting for the disk, that changes up to `sequence` are in the catalog and not yet here.
+
+        A catalog that knows less, later, has lost commits: its log was removed or cut.
+        """
+        with suppress(OSError):  # advisory: a full disk loses nothing but the warning
+            (self._folder / _WAITING_NOTE).write_text(f"{sequence} {zlib.crc32(str(sequence).encode())}")
+
+    def waiting_noted(self) -> int:
+        """The newest change noted or committed; one that is being written just now may be passed over."""
+        try:
+            sequence, checksum = (self._folder / _WAITING_NOTE).read_text("ascii").split()
+            if zlib.crc32(sequence.encode()) == int(checksum):
+                return max(int(sequence), self.sequence)
+        except (OSError, ValueError):
+            pass
+        return self.sequence
 
     @property
     def count(self) -> int:
