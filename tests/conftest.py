@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# The same examples each time, so that a refused change is that change's fault; `--hypothesis-profile default` looks for
+# others.
+settings.register_profile("same_examples", derandomize=True)
+settings.load_profile("same_examples")
 
 
 @pytest.fixture(scope="session")

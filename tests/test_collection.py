@@ -129,6 +129,26 @@ def test_a_damaged_segment_is_never_searched(
         assert engine.verify().ok
 
 
+def test_a_damaged_segment_is_mended_where_it_cannot_be_set_aside(
+    sealed: tuple[Path, HashingEmbedder],
+) -> None:
+    data, embedder = sealed
+    with Ragstone(data, embedder=embedder) as engine:
+        wanted = answers(engine)
+    (path,) = data.glob("collections/default/segments/*/rows.u64")
+    flip(path, 0, keep_mtime=False)
+    folder = path.parent
+    folder.with_name(f"{folder.name}.damaged").write_text("a file, where a folder is to go")
+    with Ragstone(data, embedder=embedder) as engine:
+        engine.search("heron")
+        engine.embed_waiting()
+        assert answers(engine) == wanted
+    with Ragstone(data, embedder=embedder) as engine:
+        engine.add(["a text more"])
+        assert not folder.exists()
+        assert engine.verify().ok
+
+
 def test_only_the_damaged_block_of_vectors_is_embedded_again(tmp_path: Path) -> None:
     embedder = HashingEmbedder(dim=1024)  # 2 KiB a vector: 512 in a block of 1 MiB
     with Ragstone(tmp_path, embedder=embedder) as engine:

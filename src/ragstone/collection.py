@@ -116,9 +116,8 @@ class Collection:
 
     def close(self) -> None:
         """Let go of files and connections; snapshots given out stay usable."""
-        if (
-            self._recovered and self._keyword is not None
-        ):  # we have written: leave nothing for others to read up on
+        # We have written: leave nothing for others to read up on. What cannot be committed now still waits in the log.
+        if self._recovered and self._keyword is not None:
             with suppress(RagstoneError), self.writing():
                 self.sync_keyword()
         self.catalog.close()
@@ -188,8 +187,8 @@ class Collection:
         except LockedError:
             degraded.append(Degraded("dense", f"{error.message}; another process is writing"))
             return False
-        except DiskFullError as full:  # searching goes on with the rest
-            degraded.append(Degraded("dense", f"{error.message}; it cannot be mended: {full.message}"))
+        except StoreError as failed:  # a full or failing disk: searching goes on with the rest
+            degraded.append(Degraded("dense", f"{error.message}; it cannot be mended: {failed.message}"))
             return False
 
     def _read_keyword(self, degraded: list[Degraded]) -> KeywordReader | None:
@@ -223,14 +222,11 @@ class Collection:
 
         Raises `DamagedError` when some are no longer known.
         """
-        changes = None
         for refreshed in (False, True):
             if refreshed:  # forgotten changes are in a newer commit, if all is well
                 index.refresh()
-            state, noted = (
-                index.state,
-                index.waiting_noted(),
-            )  # before the catalog: so it cannot be the older one
+            # Read before the catalog, which so cannot be the older one.
+            state, noted = index.state, index.waiting_noted()
             with self.catalog.reading() as db:
                 changes = documents.changes_since(db, state.sequence, KEYWORD_TAIL_CHANGES)
                 if changes is None:

@@ -12,6 +12,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -362,7 +363,8 @@ class SegmentStore:
         for row in swap.retired:  # processes that have them open keep their mapping
             forget(self.path(row))
             if swap.keep_damaged:
-                set_aside(self.path(row))
+                with suppress(OSError):  # the catalog has moved on: what stays is removed as an orphan
+                    set_aside(self.path(row))
             else:
                 shutil.rmtree(self.path(row), ignore_errors=True)
 
@@ -386,7 +388,7 @@ def _quick_plans(count: int, dim: int) -> list[Plan]:
     """Indexes built in seconds, for a segment that will be merged again; `compact` makes the better one."""
     if count * dim <= SEAL_EXACT_NUMBERS:
         return []
-    return _recommended(min(count, FASTSCAN_VECTORS), dim)[:1]
+    return _recommended(min(count, FASTSCAN_VECTORS), dim)
 
 
 def _built_for(segment: Segment) -> str:

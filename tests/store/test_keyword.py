@@ -206,6 +206,24 @@ def test_every_flipped_byte_of_a_data_file_is_found(tmp_path: Path) -> None:
     assert damaged_files(folder) == [files[0]]
 
 
+@pytest.mark.parametrize("kind", ["term", "idx", "fieldnorm", "fast"])
+def test_no_bit_flipped_in_an_open_index_is_more_than_an_error_of_ours(tmp_path: Path, kind: str) -> None:
+    filled(tmp_path, {i: f"apple number{i} of the basket" for i in range(1, 30)})
+    (path,) = (tmp_path / "keyword").glob(f"*.{kind}")
+    data = path.read_bytes()
+    damaged = 0
+    for at in range(len(data)):
+        replace_bytes(path, data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
+        try:
+            reader = KeywordIndex.open(tmp_path / "keyword", writable=False).reader()
+            reader.weigh("apple number7")
+            ids, _ = reader.search("apple number7 basket", top_k=5)
+            reader.score("apple number7", ids)
+        except DamagedError:
+            damaged += 1
+    assert damaged or kind == "fieldnorm"  # lengths are any bytes
+
+
 def test_any_flipped_bit_of_meta_json_is_found_before_it_is_believed(tmp_path: Path) -> None:
     KeywordIndex.open(tmp_path, writable=True).apply(add=[KeywordEntry(1, 1, "apple")], delete=[], sequence=1)
     assert damaged_files(tmp_path) == []

@@ -119,20 +119,23 @@ class KeywordReader:
         ]
 
     def _idf(self, field: Field, term: str) -> float:
-        found, total = self._searcher.doc_freq(field, term), self._searcher.num_docs
+        found, total = self._document_frequency(field, term), self._searcher.num_docs
         if self._tail.chunks:
-            found, total = (
-                found + self._tail.document_frequency(field, term),
-                total + len(self._tail.chunks),
-            )
+            found += self._tail.document_frequency(field, term)
+            total += len(self._tail.chunks)
         return _idf(found, total)
+
+    def _document_frequency(self, field: Field, term: str) -> int:
+        """In how many chunks of the index itself a term is."""
+        with damage_reported(None):
+            return self._searcher.doc_freq(field, term)
 
     def _boost(self, feature: Feature, weight: float) -> float:
         """What the index's own weight of a feature has to be multiplied by: the tail's chunks count as well."""
         if not self._tail.chunks:
             return 1.0
-        searcher = self._searcher
-        own = sum(_idf(searcher.doc_freq(feature.field, t), searcher.num_docs) for t in feature.terms)
+        total = self._searcher.num_docs
+        own = sum(_idf(self._document_frequency(feature.field, term), total) for term in feature.terms)
         return weight / own if abs(weight - own) > _WEIGHT_TOLERANCE * own else 1.0
 
     def _tail_scores(self, weighed: Sequence[_Weighed]) -> Scores:
@@ -202,19 +205,26 @@ class KeywordReader:
             hits = searcher.search(query, limit, count=False).hits
             addresses = [address for _, address in hits]
             ids = np.array(searcher.fast_field_values(CHUNK_FIELD, addresses), np.int64)
-            owners = searcher.fast_field_values(DOCUMENT_FIELD, addresses) if documents else []
+            owners = ids
+            if documents:
+                owners = np.array(searcher.fast_field_values(DOCUMENT_FIELD, addresses), np.int64)
         scores = np.array([score for score, _ in hits], np.float32)
         order = np.lexsort((ids, -scores))
-        return ids[order], scores[order], np.array(owners, np.int64)[order] if documents else ids[:0]
+        return ids[order], scores[order], owners[order]
 
 
 @contextmanager
 def damage_reported(folder: Path | None) -> Iterator[None]:
-    """Turn what tantivy raises on files it cannot read, a Rust panic included, into `DamagedError`."""
+    """Turn what tantivy raises or returns of files it cannot read, a Rust panic included, into `DamagedError`."""
     place = f" in {folder}" if folder else ""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        OSError,
+    ) as error:  # a lost column's values are None, or too large
         raise DamagedError(
             f"the keyword index{place} cannot be read: {error}", hint="it is rebuilt from the catalog"
         ) from error
