@@ -33,6 +33,7 @@ from pydantic import (
 )
 
 from ragstone.errors import SettingsError
+from ragstone.index.plans import USUAL_RECALL
 
 PREFIX = "RAGSTONE_"
 FILE_NAME = "ragstone.toml"
@@ -150,7 +151,7 @@ class Settings(BaseModel):
     top_k: int = Field(default=10, ge=1, le=100, description="hits a search returns")
 
     recall: float = Field(
-        default=0.98,
+        default=USUAL_RECALL,
         gt=0,
         le=1,
         description="share of the true nearest chunks that an approximate index has to find; 1 searches exactly",

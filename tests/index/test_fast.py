@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ragstone.index.dense import DenseIndex, Tail
-from ragstone.index.fast import USUAL_RECALL, Calibration, Measured, sample_queries
-from ragstone.index.plans import Effort, Plan, make_plan
+from ragstone.index.fast import Calibration, Measured, sample_queries
+from ragstone.index.plans import USUAL_RECALL, Effort, Plan, make_plan
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import build_segment, read_manifest, verify_files
 from ragstone.types import Ids, Matrix
@@ -164,7 +164,8 @@ def test_a_plan_that_finds_too_little_gives_way_to_the_next(tmp_path: Path) -> N
     fast, only, good = (built(given).fast for given in (plans, plans[:1], plans[::-1]))
     assert fast is not None
     assert (fast.plan.index_type, fast.wanted) == ("IVF,SQ8", "PQ,FastScan")
-    assert fast.calibration.effort(10, USUAL_RECALL) is not None
+    for top_k in (10, 100):  # hybrid search asks for 100 candidates
+        assert fast.calibration.effort(top_k, USUAL_RECALL) is not None
     assert only is not None  # none is better: the first it is, and searches that want more are exact
     assert (only.plan.index_type, only.wanted) == ("PQ,FastScan", "PQ,FastScan")
     assert only.calibration.effort(10, USUAL_RECALL) is None

@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 from ragstone.errors import InputError
 
 Metric: TypeAlias = Literal["cosine", "ip", "l2"]  # cosine: inner product of unit vectors
+# The share of the true nearest that searches ask for unless told otherwise (the setting `recall`).
+USUAL_RECALL = 0.98
 
 # What each type takes to be built: parameter → (default, lowest, highest). Sources of the defaults: FEATURES
 # "Reference defaults" for the five documented types; DESIGN "What the measurements say" for the others.

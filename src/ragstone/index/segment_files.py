@@ -69,8 +69,8 @@ def build_segment(
 ) -> Sealed:
     """Build a durable segment below `folder` from n unit vectors, in any order of ids.
 
-    `plans` says what fast index it gets: the first that keeps the usual recall on these vectors, or the first of all if
-    none does. Without plans, or where the rows are too few for them, search is exact.
+    `plans` says what fast index it gets: the first that keeps the usual recall on these vectors, or what comes nearest
+    to that (`build_first_good`). Without plans, or where the rows are too few for them, search is exact.
     A crash leaves at most a folder that no catalog names. Raises `DiskFullError`, leaving nothing.
     """
     order = np.argsort(chunk_ids, kind="stable")
@@ -239,24 +239,33 @@ def salvage(folder: Path, manifest: Manifest) -> tuple[Ids, Ids, StoredMatrix]:
     nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, manifest.dim), dtype)
     columns: list[Ids] = []
     for name in (ROWS_FILE, DOCUMENTS_FILE):
-        path = folder / name
-        if not path.is_file() or file_sha256(path) != manifest.files[name][1]:
+        data = _read_at(folder / name, 0, manifest.files[name][0] + 1)
+        if hashlib.sha256(data).hexdigest() != manifest.files[name][1]:
             return nothing
-        columns.append(np.fromfile(path, dtype="<u8").astype(np.int64))
-    if not (folder / INDEX_FILE).is_file():
-        return nothing
-    with (folder / INDEX_FILE).open("rb") as file:
-        file.seek(manifest.vectors_offset)
-        data = file.read()
+        columns.append(np.frombuffer(data, dtype="<u8").astype(np.int64))
     width = manifest.dim * dtype.itemsize
-    data = data[: manifest.count * width].ljust(manifest.count * width, b"\0")
+    blocks: list[bytes] = []
     good = np.ones(manifest.count, dtype=bool)
     for number, sha256 in enumerate(manifest.block_sha256):
         start = number * manifest.block_bytes
-        if hashlib.sha256(data[start : start + manifest.block_bytes]).hexdigest() != sha256:
-            good[start // width : -(-(start + manifest.block_bytes) // width)] = False
-    vectors = np.frombuffer(data, dtype=dtype).reshape(manifest.count, manifest.dim)
+        size = min(manifest.block_bytes, manifest.count * width - start)
+        block = _read_at(folder / INDEX_FILE, manifest.vectors_offset + start, size)
+        if hashlib.sha256(block).hexdigest() != sha256:
+            good[start // width : -(-(start + size) // width)] = False
+            block = bytes(size)
+        blocks.append(block)
+    vectors = np.frombuffer(b"".join(blocks), dtype=dtype).reshape(manifest.count, manifest.dim)
     return columns[0][good], columns[1][good], vectors[good]
+
+
+def _read_at(path: Path, offset: int, size: int) -> bytes:
+    """What is there of so many bytes; nothing where the file or the disk cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except OSError:
+        return b""
 
 
 def file_sha256(path: Path, stopped: threading.Event | None = None) -> str | None:
