@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from pydantic import ValidationError as PydanticError
 
 from ragstone.errors import SettingsError
-from ragstone.settings import MASK, PREFIX, WELL_KNOWN, Settings
+from ragstone.settings import MASK, PREFIX, SUPERSEDED, WELL_KNOWN, Settings
 
 # One valid value other than the default for each setting, as text in the environment and as its type.
 SAMPLES: dict[str, tuple[str, object]] = {
@@ -106,6 +106,26 @@ def test_a_well_known_name_sets_what_it_says(load: Load, name: str) -> None:
     assert getattr(load(env={name: "not used", PREFIX + field.upper(): other}), field) == (
         other if field == "model" else value
     )
+
+
+@pytest.mark.parametrize("name", sorted(SUPERSEDED))
+def test_a_name_of_an_earlier_service_works_and_says_what_it_is_called_now(
+    load: Load, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = PREFIX + WELL_KNOWN[name].upper()
+    text = SAMPLES[WELL_KNOWN[name]][0]
+    load(dotenv=f"{name}='{text}'")
+    assert f"{name} is deprecated, its new name is {own}" in caplog.text
+    caplog.clear()
+    load(env={own: text, name: text})  # it already has its new name
+    assert not caplog.records
+
+
+def test_what_nothing_reads_any_more_is_said(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    load(dotenv="OTHER=1\nFAISS_INDEX_PATH=index.faiss\n")
+    assert "FAISS_INDEX_PATH is not read any more" in caplog.text
+    assert "line 2" in caplog.text
+    assert "ragstone import faiss" in caplog.text
 
 
 def test_the_strongest_source_wins_key_by_key(load: Load) -> None:

@@ -13,6 +13,7 @@ Importing this is cheap: the engine and what it needs are loaded when `Ragstone`
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ragstone.errors import RagstoneError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ragstone.engine import Ragstone
     from ragstone.faiss_index.index import FAISSIndex
     from ragstone.faiss_index.sharded import ShardedFAISSIndex
+    from ragstone.importers.rollout import Rollout
     from ragstone.index.tuner import FAISSTuner
     from ragstone.index.tuning_results import TuningResult
     from ragstone.settings import Settings
@@ -31,6 +33,7 @@ __all__ = [
     "FAISSTuner",
     "Ragstone",
     "RagstoneError",
+    "Rollout",
     "Settings",
     "ShardedFAISSIndex",
     "TuningResult",
@@ -38,29 +41,19 @@ __all__ = [
 ]
 
 
+_LOADED_WHEN_NAMED = {
+    "FAISSIndex": "ragstone.faiss_index.index",
+    "FAISSTuner": "ragstone.index.tuner",
+    "Ragstone": "ragstone.engine",
+    "Rollout": "ragstone.importers.rollout",
+    "Settings": "ragstone.settings",
+    "ShardedFAISSIndex": "ragstone.faiss_index.sharded",
+    "TuningResult": "ragstone.index.tuning_results",
+}
+
+
 def __getattr__(name: str) -> object:
-    if name == "Ragstone":
-        from ragstone.engine import Ragstone
-
-        return Ragstone
-    if name == "Settings":
-        from ragstone.settings import Settings
-
-        return Settings
-    if name == "FAISSIndex":
-        from ragstone.faiss_index.index import FAISSIndex
-
-        return FAISSIndex
-    if name == "ShardedFAISSIndex":
-        from ragstone.faiss_index.sharded import ShardedFAISSIndex
-
-        return ShardedFAISSIndex
-    if name == "FAISSTuner":
-        from ragstone.index.tuner import FAISSTuner
-
-        return FAISSTuner
-    if name == "TuningResult":
-        from ragstone.index.tuning_results import TuningResult
-
-        return TuningResult
-    raise AttributeError(f"module 'ragstone' has no attribute {name!r}")
+    if name not in _LOADED_WHEN_NAMED:
+        raise AttributeError(f"module 'ragstone' has no attribute {name!r}")
+    found: object = getattr(import_module(_LOADED_WHEN_NAMED[name]), name)
+    return found

@@ -11,6 +11,7 @@ plain arguments.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,8 @@ from pydantic import (
 
 from ragstone.errors import SettingsError
 from ragstone.index.plans import USUAL_RECALL
+
+logger = logging.getLogger("ragstone")
 
 PREFIX = "RAGSTONE_"
 FILE_NAME = "ragstone.toml"
@@ -219,6 +222,12 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise _value_error(error, found) from error
         settings._origins.update({name: item.origin for name, item in found.items()})
+        for item in found.values():
+            if item.name in SUPERSEDED:
+                own = PREFIX + item.field.upper()
+                logger.warning(
+                    "%s is deprecated, its new name is %s (found: %s)", item.name, own, item.origin
+                )
         return settings
 
 
@@ -273,6 +282,16 @@ WELL_KNOWN: Mapping[str, str] = {
     "LOG_LEVEL": "log_level",
 }
 
+# Those of earlier services: they work, and loading says what they are called now.
+SUPERSEDED = frozenset(
+    {"MAX_CONTEXT_LENGTH", "ENABLE_STREAMING", "RAG_CPU_THREADS", "RAG_DEVICE", "RAG_MODEL"}
+)
+# What earlier services kept their index in, and what takes its place.
+GONE: Mapping[str, str] = dict.fromkeys(
+    ("FAISS_INDEX_PATH", "FAISS_METADATA_PATH"),
+    "take the index over with `ragstone import faiss <its folder>`",
+)
+
 
 def _from_environment(variables: Mapping[str, str], origin: Callable[[str], str]) -> Iterator[Found]:
     """Our own names first, so that they win over the well-known ones. An empty value counts as unset."""
@@ -286,6 +305,9 @@ def _from_environment(variables: Mapping[str, str], origin: Callable[[str], str]
     for name, field in WELL_KNOWN.items():
         if variables.get(name):
             yield Found(field, variables[name], name, origin(name))
+    for name, instead in GONE.items():
+        if variables.get(name):
+            logger.warning("%s is not read any more: %s (found: %s)", name, instead, origin(name))
 
 
 def _from_dotenv(path: Path) -> Iterator[Found]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ragstone.errors import InputError
+from ragstone.settings import GONE
 
 Kind: TypeAlias = Literal["env", "yaml", "toml", "python"]
 IndexType: TypeAlias = Literal["HNSW", "OPQ+HNSW"]
@@ -32,8 +33,7 @@ _TYPE_NAMES = frozenset({"FAISS_INDEX_TYPE", "index_type", "indexType"})
 _IVF_NAMES = frozenset({"FAISS_NLIST", "FAISS_NPROBE", "nlist", "nprobe"})
 # Variables of the documented services that nothing reads any more, and what takes their place.
 _GONE_ENV = {
-    "FAISS_INDEX_PATH": "take the index over with `ragstone import faiss <its folder>`",
-    "FAISS_METADATA_PATH": "take the index over with `ragstone import faiss <its folder>`",
+    **GONE,
     "RELOAD": "serve does not reload code",
     "ENABLE_METRICS": "metrics are always there",
 }
