@@ -1,7 +1,8 @@
 """The indexes that `benchmarks.indexes` compares, each built and opened in a fresh process of its own.
 
 Run by that benchmark as `python index_contestants.py build|measure NAME FOLDER RECALL`; prints one JSON object. Peers
-are imported by name: they may live in another environment. FOLDER holds `vectors.npy`, `queries.npy` and `truth.npy`.
+are imported by name: they may live in another environment. FOLDER holds
+`vectors.npy`, `queries.npy` and `worst.npy`, for each query the score of its tenth nearest.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 TOP_K = 10
+TIE = 1e-6  # scores of one vector differ by less, however they were added up
 EFFORTS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)
 EF_CONSTRUCTION = 100  # that of our graphs; raw FAISS would take 40
 Search = Callable[[Any], Any]  # (dim,) query → (≤ 10,) positions of the nearest
@@ -40,7 +42,8 @@ def main() -> None:
 
 
 def _measure(home: Path, folder: Path, what: str, opened: Any, recall: float) -> dict[str, float]:
-    queries, truth = np.load(folder / "queries.npy"), np.load(folder / "truth.npy")
+    queries, worst = np.load(folder / "queries.npy"), np.load(folder / "worst.npy")
+    vectors = np.load(folder / "vectors.npy")  # before memory is counted: they only judge what is found
     opened(None, what, 0.0)  # imports only
     before_mb, before_anonymous_mb = _resident_mb(), _resident_mb("RssAnon")
     started = time.perf_counter()
@@ -49,7 +52,7 @@ def _measure(home: Path, folder: Path, what: str, opened: Any, recall: float) ->
     started = time.perf_counter()
     searches[0](queries[0])
     first_ms = (time.perf_counter() - started) * 1e3
-    search, found = _cheapest(searches, queries[:200], truth[:200], recall)
+    search, found = _cheapest(searches, queries[:200], worst[:200], vectors, recall)
     taken = []
     hits = []
     for query in queries:
@@ -58,29 +61,41 @@ def _measure(home: Path, folder: Path, what: str, opened: Any, recall: float) ->
         taken.append((time.perf_counter() - started) * 1e3)
         hits.append(answer)
     p50, p95, p99 = np.percentile(taken, [50, 95, 99]).tolist()
+    resident = {  # the first with pages of mapped files, which the kernel may take back
+        "resident_mb": _resident_mb() - before_mb,
+        "anonymous_mb": _resident_mb("RssAnon") - before_anonymous_mb,
+    }
     return {
         "open_ms": open_ms,
         "first_ms": first_ms,
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
-        "recall": float(np.mean([np.isin(t, h).mean() for t, h in zip(truth, hits, strict=True)])),
-        "resident_mb": _resident_mb()
-        - before_mb,  # with pages of mapped files, which the kernel may take back
-        "anonymous_mb": _resident_mb("RssAnon") - before_anonymous_mb,
+        **resident,
+        "recall": _recall(vectors, queries, worst, hits),
         "setting": found,
     }
 
 
-def _cheapest(searches: Sequence[Search], queries: Any, truth: Any, recall: float) -> tuple[Search, int]:
-    """The first search that reaches the recall on some queries; ours comes alone, as it has chosen already."""
+def _cheapest(
+    searches: Sequence[Search], queries: Any, worst: Any, vectors: Any, recall: float
+) -> tuple[Search, int]:
+    """The first search that reaches the recall on some queries, else the last."""
     for number, search in enumerate(searches):
         if number == len(searches) - 1:
             break
-        found = [np.isin(true, search(query)).mean() for query, true in zip(queries, truth, strict=True)]
-        if np.mean(found) >= recall:
+        if _recall(vectors, queries, worst, [search(query) for query in queries]) >= recall:
             break
     return searches[number], number
+
+
+def _recall(vectors: Any, queries: Any, worst: Any, hits: Sequence[Any]) -> float:
+    """The mean share of ten hits that are as near as the tenth of the true nearest: of equal vectors any will do."""
+    shares = []
+    for query, tenth, found in zip(queries, worst, hits, strict=True):
+        ids = np.unique(np.asarray(found, dtype=np.int64))
+        shares.append((vectors[ids[ids >= 0]] @ query >= tenth - TIE).sum() / TOP_K)
+    return float(np.mean(shares))
 
 
 def _resident_mb(kind: str = "VmRSS") -> float:
@@ -126,8 +141,13 @@ def _ragstone_open(home: Path | None, plan: str, recall: float) -> list[Search]:
     name, sha256 = (home / "name").read_text().split()
     manifest = read_manifest(home / name, manifest_sha256=bytes.fromhex(sha256))
     segment = Segment(home / name, manifest)
-    index = DenseIndex([segment], Tail.empty(segment.dim), np.empty(0, np.int64)).at_recall(recall)
-    return [lambda query: index.search(query, top_k=TOP_K, allowed=None)[0]]
+    index = DenseIndex([segment], Tail.empty(segment.dim), np.empty(0, np.int64))
+    # What is asked of the index where questions are harder than its table: the steps of `RecallKeeper`.
+    return [_at_recall(index.at_recall(1 - (1 - recall) / 2**step)) for step in range(6)]
+
+
+def _at_recall(index: Any) -> Search:
+    return lambda query: index.search(query, top_k=TOP_K, allowed=None)[0]
 
 
 # -- peers ---------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def main() -> None:
     base, added, singles, queries = np.split(vectors, [count, 2 * count, 2 * count + SINGLES])
     with tempfile.TemporaryDirectory() as folder, Ragstone(folder, settings=Settings()) as engine:
         started = time.perf_counter()
-        _add(engine, base, "base")
+        fill(engine, base, "base")
         figures: dict[str, object] = {"count": count, "filled_per_s": count / (time.perf_counter() - started)}
         engine.compact()
         figures |= _singles(engine, singles, Path(folder))
@@ -65,7 +65,8 @@ def main() -> None:
     print("written to", report.write(f"inserting-{count}", figures))
 
 
-def _add(engine: Ragstone, vectors: Matrix, name: str) -> None:
+def fill(engine: Ragstone, vectors: Matrix, name: str) -> None:
+    """Add (n, DIM) vectors, each with a text of ten made-up words and an address that begins with `name`."""
     engine.add(_texts(len(vectors)), uris=[f"{name}-{n}" for n in range(len(vectors))], vectors=vectors)
 
 
@@ -110,7 +111,7 @@ def _growing(engine: Ragstone, added: Matrix, queries: Matrix) -> dict[str, obje
 
     def add() -> None:
         started = time.perf_counter()
-        _add(engine, added, "added")
+        fill(engine, added, "added")
         seconds.append(time.perf_counter() - started)
 
     writer = threading.Thread(target=add)
