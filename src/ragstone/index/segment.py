@@ -1,8 +1,8 @@
 """An open segment: mapped files, searched exactly or through its fast index, whichever is right for the question.
 
 FAISS passes over rows while it scans at 2 ns a row and compares at 35 ns (384 half-precision numbers); reading single
-rows costs 500 ns each. So few matches of a filter are read one by one, more are scanned past a bitmap, and when
-nearly all rows match the fast index is asked for as much more as the filter will take away.
+rows costs 500 ns each. So few matches of a filter are read one by one, more are scanned past a bitmap, and where that
+is dearer the fast index is asked for as much more as the filter will take away.
 """
 
 from __future__ import annotations
@@ -30,10 +30,8 @@ Mask: TypeAlias = npt.NDArray[np.bool_]  # (count,) which rows may be given
 
 # Nanoseconds a row, measured on one core for 384 half-precision numbers: pass over, compare, read and compare.
 PASS_NS, COMPARE_NS, READ_NS = 2.0, 35.0, 500.0
-# What a search through a fast index is taken to cost: dearer exact scans are left to it.
+# What a search through a fast index is taken to cost, before it ranks its candidates by reading them.
 FAST_NS = 400_000.0
-# A fast index asked for so much more than was wanted finds it; beyond, the exact scan is the safer bargain.
-MAX_WIDENING = 8.0
 
 
 class Segment:
@@ -101,8 +99,9 @@ class Segment:
         per_number = self.dim / 384
         read_ns = READ_NS * per_number * matches
         scan_ns = PASS_NS * self.count + COMPARE_NS * per_number * matches
-        if min(read_ns, scan_ns) > FAST_NS and self.fast is not None:
-            found = self._widened(vector, wanted, live, matches, recall)
+        effort = self._effort(wanted, recall)
+        if effort is not None and self._widened_ns(effort, self.count / matches) < min(read_ns, scan_ns):
+            found = self._widened(vector, wanted, live, effort, self.count / matches)
             if found is not None:
                 return found
         if read_ns < scan_ns:
@@ -138,15 +137,18 @@ class Segment:
             self._parameters[key] = refined_parameters(self.fast.plan, effort, top_k=top_k)
         return _found(self._refined.search(vector[None, :], top_k, params=self._parameters[key]))
 
+    def _widened_ns(self, effort: Effort, widening: float) -> float:
+        """What a search through the fast index costs when it is asked for `widening` times as much."""
+        assert self.fast is not None  # noqa: S101  - it gave the effort
+        looked_at = widening if effort.probes else 1.0
+        read = effort.candidates * (1.0 if takes_selector(self.fast.plan) else widening)
+        return FAST_NS * looked_at + READ_NS * self.dim / 384 * read
+
     def _widened(
-        self, vector: Vector, top_k: int, live: Mask, matches: int, recall: float
+        self, vector: Vector, top_k: int, live: Mask, effort: Effort, widening: float
     ) -> tuple[Rows, Scores] | None:
-        """A search through the fast index under a filter; None where it is no good at that."""
-        assert self.fast is not None  # noqa: S101  - the caller has looked
-        widening = self.count / matches
-        effort = self._effort(top_k, recall)
-        if effort is None or widening > MAX_WIDENING:
-            return None
+        """A search through the fast index under a filter; None where it finds fewer than `top_k`."""
+        assert self.fast is not None  # noqa: S101  - it gave the effort
         plan = self.fast.plan
         probes = round(effort.probes * widening)
         if takes_selector(plan):
