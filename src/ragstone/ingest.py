@@ -30,6 +30,7 @@ from ragstone.types import (
     IndexProgress,
     IndexReport,
     ParsedDocument,
+    TokenEmbedder,
 )
 
 # A commit of text: often enough to be found at once and to lose little, rarely enough that the fsyncs and
@@ -303,11 +304,13 @@ def commit_documents(collection: Collection, batch: Sequence[Prepared]) -> int:
         if twins and snapshot.dense is not None:
             found = snapshot.dense.vectors(np.array([twin for _, _, twin in twins], dtype=np.int64))
             known = ~np.isnan(found[:, 0])
+            taken = [twin for twin, is_known in zip(twins, known, strict=True) if is_known]
             vectors.add_vectors(
                 db,
-                [chunk for (chunk, _, _), is_known in zip(twins, known, strict=True) if is_known],
-                [document for (_, document, _), is_known in zip(twins, known, strict=True) if is_known],
+                [chunk for chunk, _, _ in taken],
+                [document for _, document, _ in taken],
                 found[known],
+                vectors.token_signs(db, [twin for _, _, twin in taken]),
             )
     collection.follow_changes()
     return written
@@ -334,10 +337,15 @@ def embed_queue(
             if cancelled():
                 raise _stopped()
             part = window[start : start + EMBED_SLICE]
-            rows = embedder.embed_documents([chunk.embedding_text for chunk in part])
+            texts = [chunk.embedding_text for chunk in part]
+            signs: list[bytes] = []
+            if isinstance(embedder, TokenEmbedder):
+                rows, signs = embedder.embed_documents_and_tokens(texts)
+            else:
+                rows = embedder.embed_documents(texts)
             with collection.catalog.transaction() as db:
                 ids, owners = [chunk.id for chunk in part], [chunk.document_id for chunk in part]
-                pending += vectors.add_vectors(db, ids, owners, rows)
+                pending += vectors.add_vectors(db, ids, owners, rows, signs)
             done += len(part)
             progress(IndexProgress("embed", done, max(total, done)))
             if pending >= SEAL_ROWS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +16,21 @@ from ragstone.errors import InputError, MismatchError, RagstoneError, StoreError
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.retrieval import hybrid
 from ragstone.retrieval.hybrid import KeywordSource, Ranking
-from ragstone.store import documents
+from ragstone.store import documents, vectors
 from ragstone.store.keyword_reader import WeighedQuery
 from ragstone.texts import unit_rows
-from ragstone.types import Degraded, Embedder, Hit, Ids, Scores, SearchMode, SearchResult, Vector
+from ragstone.types import (
+    Degraded,
+    Embedder,
+    Hit,
+    Ids,
+    QueryTokens,
+    Scores,
+    SearchMode,
+    SearchResult,
+    TokenEmbedder,
+    Vector,
+)
 
 MAX_QUERY_CHARS = 10_000  # a query is a question or a passage, not a document
 MAX_TOP_K = 1_000
@@ -97,6 +108,8 @@ def search_collection(
         dense=dense,
         keyword=keyword,
         load_terms=snapshot.terms,
+        tokens=_query_tokens(query, embedding) if query.mode == "hybrid" and vector is not None else None,
+        load_signs=lambda ids: _token_signs(collection, ids),
         allowed=allowed,
     )
     if vector is not None:
@@ -122,6 +135,10 @@ class _BeingRebuilt:
         """No term can match."""
         return WeighedQuery((), np.empty(0, np.float32), 0.0)
 
+    def idf_of_words(self, words: Sequence[str]) -> Scores:
+        """No word is known."""
+        return np.zeros(len(words), np.float32)
+
 
 class _SearchedAhead:
     """A keyword source whose answer to one query is fetched while the query is being embedded."""
@@ -131,6 +148,7 @@ class _SearchedAhead:
         self._found = _AHEAD.submit(keyword.search, query.text, top_k=top_k, allowed=allowed)
         self.score = keyword.score
         self.weigh = keyword.weigh
+        self.idf_of_words = keyword.idf_of_words
 
     def search(self, query: str, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Scores]:
         """What was asked for when this was made; the arguments are the same."""
@@ -168,6 +186,20 @@ def _query_vector(
         raise error
     degraded.append(Degraded("dense", error.message))
     return None
+
+
+def _query_tokens(query: Query, embedding: Callable[[], Embedder]) -> QueryTokens | None:
+    """What late interaction compares; none for a vector of the caller's own, or a model that gives none."""
+    embedder = embedding() if query.vector is None else None
+    if not isinstance(embedder, TokenEmbedder):
+        return None
+    tokens = embedder.query_tokens(query.text)
+    return tokens if len(tokens.spans) else None
+
+
+def _token_signs(collection: Collection, ids: Ids) -> list[bytes]:
+    with collection.catalog.reading() as db:
+        return vectors.token_signs(db, ids.tolist())
 
 
 def _allowed(collection: Collection, filter_text: str | None) -> Ids | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ StoredMatrix: TypeAlias = (
     npt.NDArray[np.float16] | npt.NDArray[np.float32]
 )  # (n, dim), as a collection keeps them
 Scores: TypeAlias = npt.NDArray[np.float32]  # (n,), higher is better
+TokenSigns: TypeAlias = npt.NDArray[np.uint64]  # (tokens, 3): the signs of 192 numbers each
 Precision: TypeAlias = Literal["float16", "float32"]  # of stored vectors
 Ids: TypeAlias = npt.NDArray[np.int64]  # (n,) chunk or document ids, > 0, never reused
 
@@ -123,6 +124,25 @@ class Embedder(Protocol):
 
     def close(self) -> None:
         """Release threads and sessions; further calls raise `ModelError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTokens:
+    """A query token by token: `signs` (n, 3) uint64 of their vectors, and the n character `spans` they stand for."""
+
+    signs: TokenSigns
+    spans: Sequence[tuple[int, int]]
+
+
+@runtime_checkable
+class TokenEmbedder(Embedder, Protocol):
+    """An embedder that also says what each token means in its place (see `retrieval.late_interaction`)."""
+
+    def embed_documents_and_tokens(self, texts: Sequence[str]) -> tuple[Matrix, list[bytes]]:
+        """`embed_documents`, and for each text the signs of its token vectors: (tokens, 3) little-endian uint64."""
+
+    def query_tokens(self, text: str) -> QueryTokens:
+        """The tokens of a query. Costs nothing beside `embed_query` of the same text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class HttpEmbedder:
         self._place = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         self._tokens = TextTokenizer(tokenizer, max_tokens=max_tokens)
         self._max_tokens = max_tokens
-        self._queries = QueryCache()
+        self._queries: QueryCache[Vector] = QueryCache()
         self._closed = False
         self._dim = 0
         self._dim = self._request(["dimension"]).shape[1]
@@ -112,7 +112,9 @@ class HttpEmbedder:
         cached = self._queries.get(text)
         if cached is not None and not self._closed:
             return cached
-        return self._queries.put(text, self._request([text])[0])
+        vector: Vector = self._request([text])[0]
+        vector.flags.writeable = False
+        return self._queries.put(text, vector)
 
     def close(self) -> None:
         """Further calls raise `ModelError`; no connection is kept open between calls."""

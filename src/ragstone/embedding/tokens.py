@@ -28,15 +28,22 @@ class TextTokenizer:
     """
 
     def __init__(self, tokenizer: Tokenizer, *, max_tokens: int) -> None:
-        """`max_tokens` counts special tokens too."""
+        """`max_tokens` counts special tokens too. `special` of them are added to a text, `special_before` it."""
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         # Special tokens that stand at the end (`[SEP]`) and must survive a cut.
         special = tokenizer.encode("a").special_tokens_mask
-        self._special = sum(special)
+        self.special = sum(special)
         self._tail = next((n for n, flag in enumerate(reversed(special)) if not flag), len(special))
+        self.special_before = self.special - self._tail
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Token → id."""
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=False)
+        return vocabulary
 
     def ids(self, texts: Sequence[str]) -> list[TokenIds]:
         """Token ids of each text, special tokens included, at most `max_tokens`."""
@@ -57,9 +64,9 @@ class TextTokenizer:
 
     def cut(self, text: str) -> str:
         """The start of `text` that fits `max_tokens`, for models that tokenize elsewhere."""
-        if len(text) <= self._max_tokens - self._special:
+        if len(text) <= self._max_tokens - self.special:
             return text  # a token has at least one character
-        spans = self.spans(text)[: self._max_tokens - self._special]
+        spans = self.spans(text)[: self._max_tokens - self.special]
         return text[: spans[-1][1]] if spans else text
 
     def _encodings(self, texts: Sequence[str]) -> list[Encoding]:

@@ -17,8 +17,9 @@ import numpy as np
 
 from ragstone.errors import InputError, RagstoneError
 from ragstone.retrieval.fusion import diffused, fuse, with_signals
+from ragstone.retrieval.late_interaction import similarity, token_weights
 from ragstone.retrieval.signals import Scores, TextSignals, text_signals
-from ragstone.types import Degraded, Ids, Matrix, SearchMode, Vector
+from ragstone.types import Degraded, Ids, Matrix, QueryTokens, SearchMode, Vector
 
 # 100 from each source: pools of 50 lose .0005 mean nDCG@10 on the development sets; recall@100 needs 100.
 POOL = 100
@@ -70,6 +71,9 @@ class KeywordSource(Protocol):
     def weigh(self, query: str) -> WeighedTerms:
         """The terms of a query and what they can add to a score."""
 
+    def idf_of_words(self, words: Sequence[str]) -> Scores:
+        """(n,) inverse document frequency of words as they are written; 0 for what is no word."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -100,13 +104,16 @@ def search(
     dense: DenseSource,
     keyword: KeywordSource,
     load_terms: Callable[[Ids], Sequence[Sequence[str]]],
+    tokens: QueryTokens | None = None,
+    load_signs: Callable[[Ids], Sequence[bytes]] = lambda ids: [b""] * len(ids),
     allowed: Ids | None = None,
 ) -> Ranking:
     """The best `top_k` chunks for a query.
 
     `vector` is the query's embedding; without one hybrid mode answers by keyword alone (the caller knows
     why and reports it) and dense mode is an `InputError`. `allowed` holds sorted document ids; `load_terms`
-    gives the analysed words of chunks as the keyword index has them, in the order asked for. A source that raises a
+    gives the analysed words of chunks as the keyword index has them, in the order asked for. `tokens` are the query's,
+    `load_signs` gives what is stored of chunks' tokens (empty for a chunk that has none). A source that raises a
     `RagstoneError` is reported in `degraded` while the other answers; if there is no other, it is raised.
     """
     if top_k < 1:
@@ -120,7 +127,8 @@ def search(
         query, vector, top_k=top_k, dense=dense, keyword=keyword, allowed=allowed, timings=timings
     )
     with _timed("rerank", timings):
-        scores = _reranked(candidates, dense=dense, load_terms=load_terms)
+        similar = None if tokens is None else _late_interaction(query, tokens, keyword, load_signs)
+        scores = _reranked(candidates, dense=dense, load_terms=load_terms, similar=similar)
     ids = candidates.ids
     order = np.lexsort((ids, -scores))[:top_k]
     return Ranking(
@@ -226,18 +234,47 @@ def _scored(
     return _Candidates(ids, cosine, bm25, weighed.bound, tuple(weighed.words), weighed.idf)
 
 
+def _late_interaction(
+    query: str, tokens: QueryTokens, keyword: KeywordSource, load_signs: Callable[[Ids], Sequence[bytes]]
+) -> Callable[[Ids], Scores | None]:
+    """How alike chunks and query are token by token; None where nothing is known of any of the chunks."""
+
+    def similar(ids: Ids) -> Scores | None:
+        signs = load_signs(ids)
+        if not any(signs):
+            return None
+        weights = token_weights(query, tokens.spans, keyword.idf_of_words)
+        return similarity(tokens, weights, signs) if weights.any() else None
+
+    return similar
+
+
 def _reranked(
-    candidates: _Candidates, *, dense: DenseSource, load_terms: Callable[[Ids], Sequence[Sequence[str]]]
+    candidates: _Candidates,
+    *,
+    dense: DenseSource,
+    load_terms: Callable[[Ids], Sequence[Sequence[str]]],
+    similar: Callable[[Ids], Scores | None] | None,
 ) -> Scores:
     """(n,) in [0, 1]: fused scores; for the best of them what their texts and neighbours say as well."""
     fused = fuse(candidates.bm25, candidates.cosine, bm25_bound=candidates.bm25_bound)
-    none = np.zeros(fused.size, np.float32)
     best = np.lexsort((candidates.ids, -fused))[:RERANK_DEPTH]
-    signals = TextSignals(none.copy(), none.copy())
+
+    def spread(of_best: Scores) -> Scores:
+        """(n,) with 0 for all but the best."""
+        whole = np.zeros(fused.size, np.float32)
+        whole[best] = of_best
+        return whole
+
+    found = TextSignals(np.zeros(best.size, np.float32), np.zeros(best.size, np.float32))
+    alike = None
     if candidates.words:
         texts = load_terms(candidates.ids[best])
         found = text_signals(texts, words=candidates.words, idf=candidates.idf)
-        signals.coverage[best], signals.order[best] = found.coverage, found.order
+        alike = similar(candidates.ids[best]) if similar is not None else None
+    signals = TextSignals(
+        spread(found.coverage), spread(found.order), None if alike is None else spread(alike)
+    )
     scores = with_signals(fused, signals)
     if not np.isnan(candidates.cosine[best]).all():
         scores[best] = diffused(scores[best], dense.vectors(candidates.ids[best]))

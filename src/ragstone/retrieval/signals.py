@@ -24,11 +24,13 @@ PAIR_DISTANCE = 3
 
 @dataclass(frozen=True, slots=True)
 class TextSignals:
-    """Both (n,) in [0, 1], by idf. `coverage`: the share of the query's words inside the best window of the
-    text. `order`: the share of its neighbouring pairs that the text has near each other in the same order."""
+    """All (n,) in [0, 1], by idf. `coverage`: the share of the query's words inside the best window of the
+    text. `order`: the share of its neighbouring pairs that the text has near each other in the same order.
+    `similarity`: late interaction (`late_interaction.similarity`); None where the model gives no token vectors."""
 
     coverage: Scores
     order: Scores
+    similarity: Scores | None = None
 
 
 def text_signals(texts: Sequence[Sequence[str]], *, words: Sequence[str], idf: Scores) -> TextSignals:

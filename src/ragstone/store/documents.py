@@ -184,6 +184,7 @@ def remove_chunks(db: apsw.Connection, chunk_ids: Sequence[int]) -> None:
     for chunk_id in chunk_ids:
         db.execute("DELETE FROM chunks WHERE id = ?", (chunk_id,))
         db.execute("INSERT INTO changes (chunk_id, deleted) VALUES (?, 1)", (chunk_id,))
+        db.execute("DELETE FROM token_signs WHERE chunk_id = ?", (chunk_id,))
         db.execute("DELETE FROM unembedded WHERE chunk_id = ?", (chunk_id,))
         waiting = db.changes()
         db.execute("DELETE FROM pending_vectors WHERE chunk_id = ?", (chunk_id,))

@@ -14,7 +14,7 @@ import numpy as np
 import tantivy
 
 from ragstone.errors import DamagedError
-from ragstone.store.analysis import QueryTerms, analyse_query
+from ragstone.store.analysis import QueryTerms, analyse, analyse_query
 from ragstone.store.keyword_tail import BM25_TERM_MAX, FIELDS, Feature, Field, KeywordTail
 from ragstone.types import Ids, Scores
 
@@ -104,6 +104,14 @@ class KeywordReader:
     def idf(self, terms: Sequence[str]) -> Scores:
         """Inverse document frequency (n,) of analysed words."""
         return np.array([self._idf("words", term) for term in terms], np.float32)
+
+    def idf_of_words(self, words: Sequence[str]) -> Scores:
+        """(n,) idf of words as they are written: that of the rarest term in each, 0 without one."""
+        terms = [analyse(word) for word in words]
+        return np.array(
+            [max((self._idf("words", term) for term in of_word), default=0.0) for of_word in terms],
+            np.float32,
+        )
 
     # -- weights -----------------------------------------------------------------------------------------
 

@@ -104,7 +104,21 @@ def m002_plans(db: apsw.Connection) -> None:
     """)
 
 
-MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (m001_documents_chunks_vectors, m002_plans)
+def m003_token_signs(db: apsw.Connection) -> None:
+    """What late interaction compares, of a chunk's telling tokens. Some models give nothing for it."""
+    db.execute("""
+        CREATE TABLE token_signs (
+            chunk_id INTEGER PRIMARY KEY,
+            signs    BLOB NOT NULL                              -- 24 bytes a token: three little-endian words
+        ) STRICT;
+    """)
+
+
+MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (
+    m001_documents_chunks_vectors,
+    m002_plans,
+    m003_token_signs,
+)
 
 
 def schema_version(db: apsw.Connection) -> int:

@@ -6,6 +6,7 @@ be inside a transaction. Vectors are rows of bytes here; what they mean is the i
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -92,23 +93,39 @@ def twins_with_vectors(db: apsw.Connection, first_id: int) -> list[tuple[int, in
 
 
 def add_vectors(
-    db: apsw.Connection, chunk_ids: Sequence[int], document_ids: Sequence[int], vectors: Matrix
+    db: apsw.Connection,
+    chunk_ids: Sequence[int],
+    document_ids: Sequence[int],
+    vectors: Matrix,
+    signs: Sequence[bytes] = (),
 ) -> int:
-    """Give queued chunks their vectors; the number stored. Chunks deleted meanwhile are passed over.
+    """Give queued chunks their vectors, and their tokens' signs where there are any; the number of vectors stored.
 
-    They are kept in the collection's precision.
+    Chunks deleted meanwhile are passed over. Vectors are kept in the collection's precision.
     """
     stored = 0
+    of_tokens = signs or [b""] * len(chunk_ids)
     little_endian = np.ascontiguousarray(vectors, dtype=_number(precision(db)))
-    for chunk_id, document_id, vector in zip(chunk_ids, document_ids, little_endian, strict=True):
+    for chunk_id, document_id, vector, sign in zip(
+        chunk_ids, document_ids, little_endian, of_tokens, strict=True
+    ):
         db.execute("DELETE FROM unembedded WHERE chunk_id = ?", (chunk_id,))
         if db.changes():
             db.execute(
                 "INSERT INTO pending_vectors (chunk_id, document_id, vector) VALUES (?, ?, ?)",
                 (chunk_id, document_id, vector.tobytes()),
             )
+            if sign:
+                db.execute("INSERT OR REPLACE INTO token_signs VALUES (?, ?)", (chunk_id, sign))
             stored += 1
     return stored
+
+
+def token_signs(db: apsw.Connection, chunk_ids: Sequence[int]) -> list[bytes]:
+    """The signs of each chunk's tokens, 24 bytes a token, in the order asked for; empty where there are none."""
+    query = "SELECT chunk_id, signs FROM token_signs WHERE chunk_id IN (SELECT value FROM json_each(?))"
+    found = dict(rows(db, query, (json.dumps(chunk_ids),)))
+    return [found.get(chunk_id, b"") for chunk_id in chunk_ids]
 
 
 def pending_vectors(db: apsw.Connection, dim: int, after_sequence: int = 0) -> PendingVectors:

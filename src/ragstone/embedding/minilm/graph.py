@@ -84,7 +84,8 @@ def read_weights(model: bytes) -> StoredWeights:
 def build_graph(stored: StoredWeights, arithmetic: Arithmetic, *, max_tokens: int) -> bytes:
     """A serialized model.
 
-    `input_ids`, `attention_mask` (batch, tokens) int64 → `sentence_embedding` (batch, 384) float32 unit rows.
+    `input_ids`, `attention_mask` (batch, tokens) int64 → `sentence_embedding` (batch, 384) float32 unit rows, and
+    `token_vectors` (batch, tokens, 384) float32, which it is the mean of.
     """
     graph = _Graph(stored, arithmetic)
     hidden = _embeddings(graph, max_tokens)
@@ -95,9 +96,12 @@ def build_graph(stored: StoredWeights, arithmetic: Arithmetic, *, max_tokens: in
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
         for name in ("input_ids", "attention_mask")
     ]
-    output = helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["batch", DIM])
+    outputs = [
+        helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["batch", DIM]),
+        helper.make_tensor_value_info("token_vectors", TensorProto.FLOAT, ["batch", "tokens", DIM]),
+    ]
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "minilm", inputs, [output], graph.constants),
+        helper.make_graph(graph.nodes, "minilm", inputs, outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(_ORT, 1)],
         ir_version=9,  # what opset 18 came with; read by every ONNX Runtime since 1.14
     )
@@ -256,5 +260,6 @@ def _pooled(graph: _Graph, hidden: str) -> None:
     """Mean over the tokens of each text, scaled to length 1: the sum will do, its divisor cancels out."""
     weights = graph.add("Cast", ["attention_mask"], to=TensorProto.FLOAT)  # (batch, tokens)
     row = graph.add("Unsqueeze", [weights, "one"])
-    total = graph.add("Squeeze", [graph.add("MatMul", [row, graph.reshaped(hidden, DIM)]), "one"])
+    graph.add("Identity", [graph.reshaped(hidden, DIM)], outputs=["token_vectors"])
+    total = graph.add("Squeeze", [graph.add("MatMul", [row, "token_vectors"]), "one"])
     graph.add("LpNormalization", [total], outputs=["sentence_embedding"], axis=-1, p=2)
