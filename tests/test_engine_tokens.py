@@ -10,6 +10,7 @@ import pytest
 
 from ragstone import Ragstone
 from ragstone.store.schema import MIGRATIONS
+from ragstone.store.sql import rows
 
 TEXTS = {
     "bank": "She sat on the bank of the river and watched the boats.",
@@ -33,7 +34,7 @@ def stored(engine: Ragstone) -> dict[str, int]:
         " JOIN documents d ON d.id = c.document_id"
     )
     with engine._collection().catalog.reading() as db:
-        return dict(db.execute(query).fetchall())
+        return dict(rows(db, query))
 
 
 def test_every_text_is_stored_with_its_telling_tokens_and_deleted_with_them(engine: Ragstone) -> None:
