@@ -222,8 +222,8 @@ def test_merging_keeps_every_live_vector_and_drops_the_deleted_ones(tmp_path: Pa
         assert dense.count == 288
         with engine._collection().catalog.reading() as db:
             ids = np.array(documents.chunk_ids_after(db, 0, 1000))
-            chunks = documents.stored_chunks(db, ids.tolist())
-        wanted = np.stack([embedder.embed_query(chunks[id_].text) for id_ in ids.tolist()])
+            entries = documents.keyword_entries(db, ids.tolist())
+        wanted = np.stack([embedder.embed_query(entry.text) for entry in entries])
         assert np.allclose(dense.vectors(ids), wanted, atol=1e-3)
         assert sum(len(text.split()) > 0 for text in embedder.embedded) == 300  # merging embeds nothing
 

@@ -210,27 +210,11 @@ def _allowed(collection: Collection, filter_text: str | None) -> Ids | None:
 
 
 def _hits(collection: Collection, ranking: Ranking) -> tuple[Hit, ...]:
+    """Those of the ranking that have not been deleted since the snapshot."""
     with collection.catalog.reading() as db:
-        chunks = documents.stored_chunks(db, ranking.ids.tolist())
-    return tuple(
-        Hit(
-            id=chunk.id,
-            uri=chunk.uri,
-            title=chunk.title,
-            text=chunk.text,
-            score=float(score),
-            start=chunk.start,
-            end=chunk.end,
-            page=chunk.page,
-            time_s=chunk.time_s,
-            headings=chunk.headings,
-            sources=ranking.sources[chunk.id],
-            metadata=chunk.metadata,
-            collection=collection.name,
+        return documents.hits(
+            db, ranking.ids.tolist(), ranking.scores.tolist(), ranking.sources, collection=collection.name
         )
-        for id_, score in zip(ranking.ids.tolist(), ranking.scores.tolist(), strict=True)
-        if (chunk := chunks.get(id_)) is not None  # deleted since the snapshot
-    )
 
 
 @contextmanager

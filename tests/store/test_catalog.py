@@ -49,8 +49,11 @@ def test_the_text_of_a_document_comes_back_whole_however_it_was_cut(
         )
         entries = documents.keyword_entries(db, [chunk.id for chunk in waiting])
         assert [entry.text for entry in entries] == [chunk.embedding_text for chunk in waiting]
-        for chunk in documents.stored_chunks(db, [chunk.id for chunk in waiting]).values():
-            assert chunk.text == text[chunk.start : chunk.end]
+        ids = [chunk.id for chunk in waiting]
+        hits = documents.hits(db, ids, [0.0] * len(ids), {id_: {} for id_ in ids}, collection="notes")
+        assert [hit.id for hit in hits] == ids
+        for hit in hits:
+            assert hit.text == text[hit.start : hit.end]
         assert documents.altered_chunks(db) == []
 
 
