@@ -51,12 +51,14 @@ class Segment:
             self._exact = self._mapped(folder / INDEX_FILE)
             self.chunk_ids = _mapped_ids(folder / ROWS_FILE)
             self.document_ids = _mapped_ids(folder / DOCUMENTS_FILE)
-            self.vectors: StoredMatrix = np.memmap(
-                folder / INDEX_FILE,
-                dtype=np.dtype(manifest.precision).newbyteorder("<"),
-                mode="r",
-                offset=manifest.vectors_offset,
-                shape=(manifest.count, manifest.dim),
+            self.vectors: StoredMatrix = np.asarray(
+                np.memmap(
+                    folder / INDEX_FILE,
+                    dtype=np.dtype(manifest.precision).newbyteorder("<"),
+                    mode="r",
+                    offset=manifest.vectors_offset,
+                    shape=(manifest.count, manifest.dim),
+                )
             )
             self.fast: FastIndex | None = None
             if manifest.fast is not None:
@@ -191,4 +193,5 @@ def _found(result: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]) -> tup
 
 
 def _mapped_ids(path: Path) -> Ids:
-    return np.memmap(path, dtype="<u8", mode="r").view(np.int64)
+    # As plain arrays over the mapping: `memmap` makes every row that is picked out an object of its own.
+    return np.asarray(np.memmap(path, dtype="<u8", mode="r")).view(np.int64)
