@@ -1,7 +1,7 @@
 """T7 and T8: index a folder, whole pipeline, against the bare embedding loop; index it again unchanged.
 
-T7 runs on the real trees given (Markdown and reStructuredText). The baseline hands the very chunks that the
-collection holds to the same embedder, all at once, with nothing else to do. T8 runs on a generated folder of
+T7 runs on the real trees given (Markdown and reStructuredText). The baseline hands the very texts that were
+embedded to the same embedder, all at once, with nothing else to do. T8 runs on a generated folder of
 8,000 small files, because nothing but their number matters there.
 
     python -m benchmarks.folders ../shared/data/folders/react.dev-docs ../shared/data/folders/prometheus-docs
@@ -76,9 +76,9 @@ def _pipeline(home: Path, folders: list[Path], embedder: Embedder, rounds: int) 
 
 
 def _chunk_texts(engine: Ragstone) -> list[str]:
-    """What the model saw of every chunk, as it stands in the catalog."""
+    """What the model saw, as it stands in the catalog; equal chunks share one vector."""
     with engine._collection().catalog.reading() as db:
-        found = db.execute("SELECT context || substr(tile, start - tile_start + 1, end - start) FROM chunks")
+        found = db.execute("SELECT DISTINCT context || substr(tile, start - tile_start + 1, end - start) FROM chunks")
         return [str(text) for (text,) in found]
 
 
