@@ -26,29 +26,58 @@ if TYPE_CHECKING:
     from ragstone.importers.rollout import Rollout
     from ragstone.index.tuner import FAISSTuner
     from ragstone.index.tuning_results import TuningResult
+    from ragstone.monitoring.monitor import PerformanceMonitor
+    from ragstone.monitoring.prometheus import prometheus_text
+    from ragstone.monitoring.statsd import StatsDExporter
+    from ragstone.monitoring.timing import (
+        PerformanceTimer,
+        export_metrics_json,
+        get_performance_stats,
+        log_performance_summary,
+        reset_performance_stats,
+        track_rag_performance,
+    )
     from ragstone.settings import Settings
 
 __all__ = [
     "FAISSIndex",
     "FAISSTuner",
+    "PerformanceMonitor",
+    "PerformanceTimer",
     "Ragstone",
     "RagstoneError",
     "Rollout",
     "Settings",
     "ShardedFAISSIndex",
+    "StatsDExporter",
     "TuningResult",
     "__version__",
+    "export_metrics_json",
+    "get_performance_stats",
+    "log_performance_summary",
+    "prometheus_text",
+    "reset_performance_stats",
+    "track_rag_performance",
 ]
 
 
 _LOADED_WHEN_NAMED = {
     "FAISSIndex": "ragstone.faiss_index.index",
     "FAISSTuner": "ragstone.index.tuner",
+    "PerformanceMonitor": "ragstone.monitoring.monitor",
+    "PerformanceTimer": "ragstone.monitoring.timing",
     "Ragstone": "ragstone.engine",
     "Rollout": "ragstone.importers.rollout",
     "Settings": "ragstone.settings",
     "ShardedFAISSIndex": "ragstone.faiss_index.sharded",
+    "StatsDExporter": "ragstone.monitoring.statsd",
     "TuningResult": "ragstone.index.tuning_results",
+    "export_metrics_json": "ragstone.monitoring.timing",
+    "get_performance_stats": "ragstone.monitoring.timing",
+    "log_performance_summary": "ragstone.monitoring.timing",
+    "prometheus_text": "ragstone.monitoring.prometheus",
+    "reset_performance_stats": "ragstone.monitoring.timing",
+    "track_rag_performance": "ragstone.monitoring.timing",
 }
 
 
