@@ -6,14 +6,17 @@ heavy is loaded before the first call that needs it.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +34,13 @@ from ragstone.errors import InputError, NotFoundError, RagstoneError
 from ragstone.index.plans import Plan
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.maintenance import VerifyReport
+from ragstone.monitoring.monitor import PerformanceMonitor
+from ragstone.monitoring.records import Gauge
+from ragstone.monitoring.timing import PerformanceTimer
 from ragstone.retrieval.merge import merge
 from ragstone.searching import Query, search_collection
 from ragstone.settings import Settings
-from ragstone.stats import Latencies, Stats, collection_stats
+from ragstone.stats import Stats, collection_stats, recall_gauges
 from ragstone.store import documents
 from ragstone.texts import add_texts, add_vectors, checked_texts, unit_rows
 from ragstone.types import (
@@ -59,7 +65,21 @@ EXTERNAL_MODEL = "external"
 
 COLLECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a folder's name on every file system
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 logger = logging.getLogger("ragstone")
+
+
+def _timed(method: Callable[Concatenate[Ragstone, P], T]) -> Callable[Concatenate[Ragstone, P], T]:
+    """The method, told to the engine's monitor under its own name."""
+
+    @functools.wraps(method)
+    def timed(self: Ragstone, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with PerformanceTimer(method.__name__, self.monitor):
+            return method(self, *args, **kwargs)
+
+    return timed
 
 
 class Ragstone:
@@ -76,12 +96,13 @@ class Ragstone:
         settings: Settings | None = None,
         embedder: Embedder | None = None,
         chat_model: ChatModel | None = None,
+        monitor: PerformanceMonitor | None = None,
     ) -> None:
         """Open a data directory; nothing is created or loaded until it is needed.
 
         `settings` defaults to `Settings.load()`; `data_dir` and `collection` win over it. `embedder` and
-        `chat_model` take the place of those the settings name, and are closed by their owner.
-        Raises `SettingsError`.
+        `chat_model` take the place of those the settings name, and are closed by their owner; a `monitor` given
+        is started and stopped by its owner. Raises `SettingsError`.
         """
         given = {"data_dir": data_dir, "collection": collection}
         if settings is None:
@@ -94,14 +115,16 @@ class Ragstone:
         self._chat_model = chat_model
         self._loading = threading.RLock()
         self._collections: dict[str, Collection] = {}
-        self._latencies = Latencies()
         self._recalls: dict[str, RecallKeeper] = {}
         self._templates: Templates | None = None
         self._closing = threading.Event()
         self._checker: threading.Thread | None = None
+        self.monitor = monitor or PerformanceMonitor(folder=self._settings.data_dir)
+        self.monitor.add_gauges(self._recall_gauges)
 
     # -- index a folder ----------------------------------------------------------------------------------
 
+    @_timed
     def index(
         self,
         paths: Sequence[str | Path],
@@ -133,6 +156,7 @@ class Ragstone:
                 cancelled=cancelled or (lambda: False),
             )
 
+    @_timed
     def add(
         self,
         texts: Sequence[str],
@@ -167,6 +191,7 @@ class Ragstone:
             )
         return [text.uri for text in given]
 
+    @_timed
     def delete(self, uris: Sequence[str]) -> int:
         """Remove documents; how many. Raises `NotFoundError` for an unknown uri and then removes none."""
         collection = self._collection()
@@ -198,27 +223,28 @@ class Ragstone:
         1.0 (exact), is the share of the true nearest chunks to find where an index is approximate. What could
         not take part is in `degraded`. Raises `InputError`, `NotFoundError`, `MismatchError`.
         """
-        started_s = time.perf_counter()
-        asked = Query.checked(
-            query,
-            top_k=self._settings.top_k if top_k is None else top_k,
-            mode=mode,
-            filter=filter,
-            vector=vector,
-            recall=self._settings.recall if recall is None else recall,
-        )
-        names = list(collections) if collections else [self._settings.collection]
-        results = [
-            search_collection(self._collection(name), asked, self._embedding, self._recall_keeper(name))
-            for name in names
-        ]
-        took_ms = self._latencies.observe("search", started_s)
+        with PerformanceTimer("search", self.monitor) as timer:
+            asked = Query.checked(
+                query,
+                top_k=self._settings.top_k if top_k is None else top_k,
+                mode=mode,
+                filter=filter,
+                vector=vector,
+                recall=self._settings.recall if recall is None else recall,
+            )
+            names = list(collections) if collections else [self._settings.collection]
+            results = [
+                search_collection(self._collection(name), asked, self._embedding, self._recall_keeper(name))
+                for name in names
+            ]
+            timer.stages_ms = _summed([result.timings_ms for result in results])
+        total_ms = {"total": timer.elapsed_ms}
         if len(results) == 1:
-            return replace(results[0], timings_ms={**results[0].timings_ms, "total": took_ms})
+            return replace(results[0], timings_ms={**results[0].timings_ms, **total_ms})
         return SearchResult(
             hits=tuple(merge([r.hits for r in results], top_k=asked.top_k, score=lambda hit: hit.score)),
             degraded=tuple(dict.fromkeys(entry for r in results for entry in r.degraded)),
-            timings_ms={"total": took_ms},
+            timings_ms=total_ms,
         )
 
     def ask(
@@ -254,28 +280,34 @@ class Ragstone:
         the answer it says so and calls no model. Closing the iterator, or `cancelled()`, stops the model.
         Raises `InputError`, `NotFoundError`, and `ModelError` when the chat model fails midway.
         """
-        started_s = time.perf_counter()
-        found = self.search(
-            standalone_question(question, history),
-            top_k=top_k or self._settings.answer_k,
-            filter=filter,
-            collections=collections,
-        )
-        yield from answer_events(
-            question,
-            hits=found.hits,
-            degraded=found.degraded,
-            search_timings_ms=found.timings_ms,
-            chat_model=self._chatting(),
-            embedder=self._embedding(),
-            idf=self._idf(collections or [self._settings.collection]),
-            history=history,
-            templates=self._prompts(),
-            timeout_s=self._settings.chat_timeout_s,
-            max_context_tokens=self._settings.max_context_length,
-            cancelled=cancelled,
-        )
-        self._latencies.observe("ask", started_s)
+        with PerformanceTimer("ask", self.monitor) as timer:
+            found = self.search(
+                standalone_question(question, history),
+                top_k=top_k or self._settings.answer_k,
+                filter=filter,
+                collections=collections,
+            )
+            events = answer_events(
+                question,
+                hits=found.hits,
+                degraded=found.degraded,
+                search_timings_ms=found.timings_ms,
+                chat_model=self._chatting(),
+                embedder=self._embedding(),
+                idf=self._idf(collections or [self._settings.collection]),
+                history=history,
+                templates=self._prompts(),
+                timeout_s=self._settings.chat_timeout_s,
+                max_context_tokens=self._settings.max_context_length,
+                cancelled=cancelled,
+            )
+            with closing(events):
+                for event in events:
+                    if isinstance(event, AnswerDone):
+                        timer.stages_ms = _beside(found.timings_ms, event.answer.timings_ms)
+                        break
+                    yield event
+        yield event  # who has the whole answer stops reading: it is recorded by then
 
     # -- look -----------------------------------------------------------------------------------------------
 
@@ -310,9 +342,13 @@ class Ragstone:
             collection_stats(self._collection(name) if name in names else None, name),
             collections=names,
             recall=self._recall_keeper(name).summary(),
-            latencies_ms=self._latencies.summary(),
+            latencies_ms=self.monitor.latencies(),
             caches={"query_vectors": cache()} if callable(cache) else {},
         )
+
+    def metrics_text(self) -> str:
+        """What the engine's monitor has seen, in Prometheus's text format."""
+        return self.monitor.to_prometheus()
 
     def sample_vectors(self, limit: int) -> Matrix:
         """(≤ limit, dim) float32 unit vectors, spread evenly over the collection's; (0, 0) when it is empty."""
@@ -321,10 +357,12 @@ class Ragstone:
 
     # -- care -----------------------------------------------------------------------------------------------
 
+    @_timed
     def verify(self) -> VerifyReport:
         """Read every byte of the collection and compare its parts; changes nothing."""
         return maintenance.verify(self._collection())
 
+    @_timed
     def repair(self) -> VerifyReport:
         """Mend what `verify` finds, embedding again what was lost. Raises `LockedError`."""
         collection = self._collection()
@@ -335,6 +373,7 @@ class Ragstone:
             self.embed_waiting()
         return report
 
+    @_timed
     def embed_waiting(self) -> int:
         """Embed the chunks that wait for a vector (after a repair or a stopped run); how many."""
         collection, embedder = self._collection(), self._embedding()
@@ -344,12 +383,14 @@ class Ragstone:
                 collection, embedder, progress=lambda _: None, cancelled=self._closing.is_set
             )
 
+    @_timed
     def compact(self) -> None:
         """Rewrite the collection's segments as one, without deleted rows, with the index that suits its size."""
         collection = self._collection()
         with collection.writing():
             collection.compact()
 
+    @_timed
     def purge(self) -> None:
         """Leave nothing of deleted documents on disk, in any file of the collection; costs a rewrite of it.
 
@@ -359,6 +400,7 @@ class Ragstone:
         with collection.writing():
             collection.purge()
 
+    @_timed
     def apply_plan(self, plan: Plan, *, recall: float) -> None:
         """Switch the collection to an index plan (from `ragstone.index.plans.make_plan`) and keep it.
 
@@ -403,6 +445,8 @@ class Ragstone:
 
     def close(self) -> None:
         """Let go of files, threads and models; calling it again does nothing."""
+        if not self._closing.is_set():
+            self.monitor.remove_gauges(self._recall_gauges)
         self._closing.set()
         if self._checker is not None:
             self._checker.join()
@@ -482,6 +526,10 @@ class Ragstone:
     def _recall_keeper(self, name: str) -> RecallKeeper:
         return self._recalls.setdefault(name, RecallKeeper(name, self._settings.recall))
 
+    def _recall_gauges(self) -> list[Gauge]:
+        observed = {name: keeper.summary() for name, keeper in self._recalls.copy().items()}
+        return recall_gauges(observed, wanted=self._settings.recall)
+
     def _idf(self, names: Sequence[str]) -> Callable[[Sequence[str]], Scores]:
         """How rare words are in the collections searched: the mean of what each says."""
         indexes = [
@@ -494,3 +542,18 @@ class Ragstone:
             return mean
 
         return idf
+
+
+def _beside(search_ms: Mapping[str, float], answer_ms: Mapping[str, float]) -> Mapping[str, float]:
+    """The stages of an answer: its search as one of them, and what came after it."""
+    after_ms = {stage: ms for stage, ms in answer_ms.items() if stage not in search_ms}
+    return {"search": search_ms["total"], **after_ms}
+
+
+def _summed(timings: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """What stages took in all collections together."""
+    if len(timings) == 1:
+        return timings[0]
+    return {
+        stage: sum(taken.get(stage, 0.0) for taken in timings) for stage in dict.fromkeys(chain(*timings))
+    }

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from ragstone.collection import Collection
 from ragstone.index.recall_keeper import ObservedRecall
+from ragstone.monitoring.records import Gauge, Latency
 from ragstone.store import documents, vectors
-
-LATENCY_WINDOW = 1_000  # the last calls of each kind; FEATURES "Monitor window"
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Milliseconds of the last calls of one kind; `count` is how many of them the window holds."""
-
-    count: int
-    p50: float
-    p90: float
-    p95: float
-    p99: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +19,9 @@ class Stats:
     """A collection in numbers.
 
     `unembedded` chunks wait for a vector, `pending` vectors for a segment; `bytes` is what the collection
-    takes on disk. `model` and `dim` are None before the first write. `latencies_ms` covers this process, as does
-    `recall`, None until an approximate search was sampled.
+    takes on disk. `model` and `dim` are None before the first write. `latencies_ms`, by operation and
+    `operation.stage` (`search`, `search.embed`), covers this process, as does `recall`, None until an approximate
+    search was sampled.
     """
 
     collection: str
@@ -54,29 +39,6 @@ class Stats:
     recall: ObservedRecall | None
     latencies_ms: Mapping[str, Latency]
     caches: Mapping[str, Mapping[str, int]]
-
-
-class Latencies:
-    """The latest latencies of each operation. Thread-safe: appending to a deque is one step."""
-
-    def __init__(self) -> None:
-        self._windows: dict[str, deque[float]] = {}
-
-    def observe(self, operation: str, started_s: float) -> float:
-        """Record that `operation` began at `started_s` (`time.perf_counter()`) and is over; milliseconds taken."""
-        took_ms = (time.perf_counter() - started_s) * 1e3
-        self._windows.setdefault(operation, deque(maxlen=LATENCY_WINDOW)).append(took_ms)
-        return took_ms
-
-    def summary(self) -> dict[str, Latency]:
-        """Percentiles of each operation seen so far."""
-        return {name: _latency(window.copy()) for name, window in self._windows.copy().items()}
-
-
-def _latency(window: deque[float]) -> Latency:
-    values = np.array(window)
-    p50, p90, p95, p99 = np.percentile(values, [50, 90, 95, 99]).tolist()
-    return Latency(len(values), p50, p90, p95, p99)
 
 
 def collection_stats(collection: Collection | None, name: str) -> Stats:
@@ -102,6 +64,21 @@ def collection_stats(collection: Collection | None, name: str) -> Stats:
         dim=identity.dim if identity else None,
         index_types=tuple(str(segment.plan) for segment in dense.segments) if dense else (),
     )
+
+
+def recall_gauges(observed: Mapping[str, ObservedRecall | None], *, wanted: float) -> list[Gauge]:
+    """What approximate searches find, by collection, beside what is `wanted`; nothing of one that was not checked."""
+    return [
+        Gauge(f"ragstone_recall_{name}", value, text, {"collection": collection})
+        for collection, recall in observed.items()
+        if recall is not None
+        for name, value, text in (
+            ("found", recall.mean, "Share of the true nearest that searches find."),
+            ("wanted", wanted, "Share of the true nearest that is wanted."),
+            ("asked", recall.asked, "Share that the index is asked for to get there."),
+            ("checks", recall.samples, "Searches checked since that changed."),
+        )
+    ]
 
 
 def _bytes_on_disk(folder: Path) -> int:

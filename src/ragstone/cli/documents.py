@@ -123,4 +123,18 @@ def _details(found: Stats) -> list[tuple[str, str]]:
         *([("recall", recall)] if recall else []),
         ("tombstones", f"{found.tombstones:,}"),
         ("collections", ", ".join(found.collections) or "none yet"),
+        *_latencies(found),
+    ]
+
+
+def _latencies(found: Stats) -> list[tuple[str, str]]:
+    if not found.latencies_ms:
+        return [("latencies", "none in this process; those of a running service: GET /api/stats")]
+    return [
+        (
+            name,
+            f"p50 {latency.p50:.2f}, p90 {latency.p90:.2f}, p95 {latency.p95:.2f}, p99 {latency.p99:.2f} ms; "
+            f"{latency.count:,} measured",
+        )
+        for name, latency in found.latencies_ms.items()
     ]
