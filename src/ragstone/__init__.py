@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ragstone.importers.rollout import Rollout
     from ragstone.index.tuner import FAISSTuner
     from ragstone.index.tuning_results import TuningResult
+    from ragstone.memory.backend import MemoryBackend
+    from ragstone.memory.consolidator import MemoryConsolidator
     from ragstone.monitoring.monitor import PerformanceMonitor
     from ragstone.monitoring.prometheus import prometheus_text
     from ragstone.monitoring.statsd import StatsDExporter
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = [
     "FAISSIndex",
     "FAISSTuner",
+    "MemoryBackend",
+    "MemoryConsolidator",
     "PerformanceMonitor",
     "PerformanceTimer",
     "Ragstone",
@@ -64,6 +68,8 @@ __all__ = [
 _LOADED_WHEN_NAMED = {
     "FAISSIndex": "ragstone.faiss_index.index",
     "FAISSTuner": "ragstone.index.tuner",
+    "MemoryBackend": "ragstone.memory.backend",
+    "MemoryConsolidator": "ragstone.memory.consolidator",
     "PerformanceMonitor": "ragstone.monitoring.monitor",
     "PerformanceTimer": "ragstone.monitoring.timing",
     "Ragstone": "ragstone.engine",

@@ -171,6 +171,23 @@ class Settings(BaseModel):
     )
     reader_workers: int = Field(default=1, ge=1, le=32, description="processes that read documents")
 
+    # Document 003's numbers; `[memory]` in the file may hold them without the prefix, as it prints them.
+    memory_consolidation_threshold: float = Field(
+        default=0.75, ge=0, le=1, description="relevance from which a memory goes a tier up"
+    )
+    memory_importance_decay_rate: float = Field(
+        default=0.1, ge=0, le=100, description="share of a memory's recency that a day takes"
+    )
+    memory_cleanup_interval: float = Field(
+        default=300.0, gt=0, le=86_400, description="seconds between two clean-ups of expired memories"
+    )
+    memory_enable_background_tasks: bool = Field(
+        default=True, description="clean up and consolidate memories while a program has them open"
+    )
+    memory_auto_consolidate: bool = Field(
+        default=True, description="let the background tasks, and chat --memory, consolidate too"
+    )
+
     host: str = Field(default="127.0.0.1", min_length=1, description="address that serve listens on")
     port: int = Field(default=8000, ge=0, le=65535, description="port that serve listens on; 0: any free one")
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
@@ -282,6 +299,9 @@ WELL_KNOWN: Mapping[str, str] = {
     "LOG_LEVEL": "log_level",
 }
 
+# Tables of an earlier service's file whose keys are settings under the table's name: `[memory] cleanup_interval`.
+TABLES = frozenset({"memory"})
+
 # Those of earlier services: they work, and loading says what they are called now.
 SUPERSEDED = frozenset(
     {"MAX_CONTEXT_LENGTH", "ENABLE_STREAMING", "RAG_CPU_THREADS", "RAG_DEVICE", "RAG_MODEL"}
@@ -360,12 +380,22 @@ def _from_toml(path: Path) -> Iterator[Found]:
         raise SettingsError(
             f"{path} is not TOML: {error}", hint='a setting is one line: port = 8000 or model = "minilm"'
         ) from error
-    for name, value in table.items():
+    for name, value in _without_tables(table):
         if name not in Settings.model_fields:
             raise _unknown(name, str(path), list(Settings.model_fields))
         if name == "data_dir" and isinstance(value, str):  # relative to the file, wherever it is read from
             value = str(path.parent / Path(value).expanduser())
         yield Found(name, value, name, str(path))
+
+
+def _without_tables(table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """The file's values by setting; those of a table in `TABLES` get its name before theirs."""
+    for name, value in table.items():
+        if name in TABLES and isinstance(value, dict):
+            for key, inner in value.items():
+                yield f"{name}_{key}", inner
+        else:
+            yield name, value
 
 
 def _unknown(name: str, origin: str, known: list[str]) -> SettingsError:

@@ -16,6 +16,7 @@ from ragstone.cli import (
     evaluating,
     importing,
     indexing,
+    memory,
     searching,
     serving,
     tuning,
@@ -65,7 +66,7 @@ def _add(command: Callable[..., int], name: str, example: str) -> None:
 _add(indexing.index, "index", "ragstone index ~/papers ~/notes")
 _add(searching.search, "search", 'ragstone search "tidal range" --filter "type:pdf date>=2024"')
 _add(asking.ask, "ask", 'ragstone ask "Who signs off the maintenance log?"')
-_add(asking.chat, "chat", "ragstone chat --filter path:handbook/**")
+_add(asking.chat, "chat", "ragstone chat --filter path:handbook/** --memory")
 _add(serving.serve, "serve", "ragstone serve ~/papers --open")
 _add(documents.list_documents, "list", "ragstone list --filter type:markdown")
 _add(documents.delete, "delete", "ragstone delete notes/old-plan.md")
@@ -76,6 +77,7 @@ _add(care.compact, "compact", "ragstone compact --purge")
 _add(importing.import_store, "import", "ragstone import llamaindex ./storage --collection papers --dry-run")
 _add(importing.rollback, "rollback", "ragstone rollback --collection papers")
 app.add_typer(configuration.app)
+app.add_typer(memory.app)
 _add(
     tuning.tune, "tune", "ragstone tune --recall 0.98 --p95-ms 1 --memory-mb 200 --picture front.svg --apply"
 )

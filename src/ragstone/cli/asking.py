@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragstone.cli import invocation, terminal
 from ragstone.cli.invocation import AcrossOption, FilterOption, JsonFlag
+from ragstone.cli.memory import Remembered, memory_json, opened, show_memory
 from ragstone.cli.searching import located
 from ragstone.errors import RagstoneError
 
 if TYPE_CHECKING:
+    from ragstone.memory.recalling import Recalled
     from ragstone.settings import Settings
     from ragstone.types import Answer, AnswerEvent, Turn
 
@@ -50,21 +53,29 @@ def chat(
     *,
     top_k: TopK = None,
     filter_text: FilterOption = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Show what is remembered too; /remember adds to it.")
+    ] = False,
     json_output: JsonFlag = False,
 ) -> int:
     """Ask one question after the other; each knows those before. /new starts over, /exit ends.
 
-    Questions are read from standard input, one a line; with --json each answer is one line.
+    Questions are read from standard input, one a line; with --json each answer is one line. With --memory,
+    /remember STATEMENT keeps it for later, and what fits a question is shown after the answer's sources.
     """
     current = invocation.of(context)
     live = _live(current.settings(), json_output=json_output)
     history: list[Turn] = []
-    with current.engine(answer_k=top_k) as engine:
+    with ExitStack() as open_, current.engine(answer_k=top_k) as engine:
+        remembered = Remembered(open_.enter_context(opened(context))) if memory else None
         for line in _questions(talk=sys.stdin.isatty() and terminal.out_is_terminal() and not json_output):
             if line == "/exit":
                 break
             if line == "/new":
                 history.clear()
+                continue
+            if remembered is not None and line.startswith("/remember "):
+                remembered.add(line.removeprefix("/remember "), json_output=json_output)
                 continue
             events = engine.ask_stream(line, filter=filter_text, history=tuple(history))
             try:
@@ -72,7 +83,8 @@ def chat(
             except KeyboardInterrupt:
                 terminal.note("\nstopped")
                 continue
-            _show(answer, written, json_output=json_output)
+            found = None if remembered is None else remembered.recall(line, answer.text)
+            _show(answer, written, json_output=json_output, memories=found)
             _remember(history, line, answer)
     return 0
 
@@ -129,14 +141,20 @@ def _follow(events: Iterator[AnswerEvent], *, live: bool) -> tuple[Answer, str]:
     raise RagstoneError("the answer ended before it was finished", hint="ask again")
 
 
-def _show(answer: Answer, written: str, *, json_output: bool) -> None:
-    """The answer, unless it is on the screen already, and its sources: place, then the quoted words."""
+def _show(
+    answer: Answer, written: str, *, json_output: bool, memories: Sequence[Recalled] | None = None
+) -> None:
+    """The answer, unless it is on the screen already, and its sources: place, then the quoted words.
+
+    `memories` (None: not asked for) come after them as sources of their own kind, without numbers.
+    """
     from rich.text import Text
 
     if json_output:
         from ragstone.wire import answer_json
 
-        terminal.say_json(answer_json(answer))
+        recalled = {} if memories is None else {"memories": [memory_json(item) for item in memories]}
+        terminal.say_json({**answer_json(answer), **recalled})
         return
     if written:
         terminal.say()
@@ -149,6 +167,8 @@ def _show(answer: Answer, written: str, *, json_output: bool) -> None:
         where = located(citation.uri, citation.page, citation.time_s)
         terminal.say(Text.assemble((f"[{citation.n}] ", "bold"), (where, "cyan")))
         terminal.say(Text(f"    “{terminal.one_line(citation.quote)}”"))
+    for item in memories or ():
+        show_memory(item)
     terminal.say(f"{answer.model} · {answer.timings_ms.get('total', 0.0):.0f} ms", style="dim")
     for part in answer.degraded:
         terminal.note(f"without {part.source}: {terminal.one_line(part.reason)}", style="yellow")
