@@ -83,7 +83,9 @@ def chat(
             except KeyboardInterrupt:
                 terminal.note("\nstopped")
                 continue
-            found = None if remembered is None else remembered.recall(line, answer.text)
+            found = None
+            if remembered is not None:
+                found, answer = remembered.recall(line, answer)
             _show(answer, written, json_output=json_output, memories=found)
             _remember(history, line, answer)
     return 0

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ragstone.cli import invocation, terminal
 from ragstone.cli.invocation import JsonFlag
-from ragstone.errors import InputError
+from ragstone.errors import InputError, RagstoneError
 
 if TYPE_CHECKING:
     from ragstone.memory.audit import AuditLine
     from ragstone.memory.recalling import Recalled
     from ragstone.memory.store import MemoryStore
+    from ragstone.types import Answer
 
 app = typer.Typer(
     name="memory",
@@ -175,13 +177,21 @@ class Remembered:
         else:
             terminal.say(f"{stored.outcome} {stored.id or ''}".strip() + f": {stored.because}", style="dim")
 
-    def recall(self, question: str, answer: str) -> list[Recalled]:
-        """What fits a question, each counted as recalled; the answer is noted, lest it come back as a fact."""
-        found = self._store.search(question, limit=CHAT_MEMORIES)
-        fitting = [item for item in found if item.sources.get("dense", 0.0) >= CHAT_COSINE]
-        self._store.count_recall(fitting)
-        self._store.note_answer(answer)
-        return fitting
+    def recall(self, question: str, answer: Answer) -> tuple[list[Recalled], Answer]:
+        """What fits a question, each counted as recalled; the answer is noted, lest it come back as a fact.
+
+        A memory that fails costs the memories, not the answer, which then says so.
+        """
+        from ragstone.types import Degraded
+
+        try:
+            found = self._store.search(question, limit=CHAT_MEMORIES)
+            fitting = [item for item in found if item.sources.get("dense", 0.0) >= CHAT_COSINE]
+            self._store.count_recall(fitting)
+            self._store.note_answer(answer.text)
+        except RagstoneError as error:
+            return [], replace(answer, degraded=(*answer.degraded, Degraded("memory", error.message)))
+        return fitting, answer
 
 
 def memory_json(item: Recalled) -> dict[str, Any]:

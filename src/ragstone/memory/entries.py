@@ -147,10 +147,11 @@ def changes(db: apsw.Connection) -> int:
     return int(number)
 
 
-def ranking_rows(db: apsw.Connection) -> list[tuple[int, int, float, int, float | None, str]]:
-    """(document id, chunk id, importance, superseded 0 or 1, expiry, tier) of every entry, by document id."""
+def ranking_rows(db: apsw.Connection) -> list[tuple[int, int, float, int, float, float | None, str]]:
+    """Of every entry, by document id: that, chunk id, importance, superseded 0 or 1, when made, expiry, tier."""
     query = (
-        "SELECT document_id, chunk_id, importance, superseded_by IS NOT NULL, expires_s, tier FROM memory_entries"
+        "SELECT document_id, chunk_id, importance, superseded_by IS NOT NULL, created_s, expires_s, tier"
+        " FROM memory_entries"
         " ORDER BY document_id"
     )
     return db.execute(query).fetchall()  # type: ignore[return-value]  # columns as in the query

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import apsw
 import numpy as np
 import numpy.typing as npt
 
 from ragstone.collection import Snapshot
-from ragstone.errors import InputError
+from ragstone.errors import InputError, StoreError
 from ragstone.index.dense import DenseIndex
 from ragstone.memory import entries
 from ragstone.memory.entries import MemoryEntry
+from ragstone.memory.fitting import Seconds, fit
 from ragstone.memory.gate import Near
 from ragstone.memory.statements import Statement
 from ragstone.memory.tiers import Policy
 from ragstone.memory.writing import words_sha256
 from ragstone.retrieval import hybrid
-from ragstone.types import Ids, Scores, SearchMode, Vector
+from ragstone.types import Embedder, Ids, QueryTokens, Scores, SearchMode, TokenEmbedder, Vector
+
+T = TypeVar("T")
 
 MAX_LIMIT = 1_000
 MAX_QUERY_CHARS = 10_000
@@ -37,11 +41,13 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """The entries a query may find, ascending: (n,) chunk ids, (n,) document ids, (n,) factors of their similarity."""
+    """The entries a query may find, ascending: (n,) chunk ids, (n,) document ids, (n,) factors of their similarity,
+    (n,) Unix seconds when they were said."""
 
     chunks: Ids
     documents: Ids
     weights: Scores
+    created_s: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,19 @@ class Columns:
     chunks: Ids
     importances: npt.NDArray[np.float64]
     weights: Scores
-    expiries_s: npt.NDArray[np.float64]
+    created_s: Seconds
+    expiries_s: Seconds
     tiers: npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query and what is compared with the entries: its vector, and its tokens where the model gives some."""
+
+    query: str
+    mode: SearchMode
+    vector: Vector | None
+    tokens: QueryTokens | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +99,8 @@ def check_query(query: str, limit: int) -> None:
 def columns(db: apsw.Connection, policy: Policy) -> Columns:
     """The columns as they stand."""
     changes, listed = entries.changes(db), entries.ranking_rows(db)
-    documents, chunks, importances, superseded, expiries, tiers = (
-        zip(*listed, strict=True) if listed else ((), (), (), (), (), ())
+    documents, chunks, importances, superseded, created, expiries, tiers = (
+        zip(*listed, strict=True) if listed else ((),) * 7
     )
     factors = np.where(np.array(superseded, bool), policy.superseded_factor, 1.0)
     return Columns(
@@ -92,6 +109,7 @@ def columns(db: apsw.Connection, policy: Policy) -> Columns:
         chunks=np.array(chunks, np.int64),
         importances=np.array(importances, np.float64),
         weights=(np.array(importances, np.float64) * factors).astype(np.float32),
+        created_s=np.array(created, np.float64),
         expiries_s=np.array([np.inf if each is None else each for each in expiries], np.float64),
         tiers=np.array(tiers, np.str_),
     )
@@ -102,7 +120,7 @@ def field(known: Columns, now_s: float, *, tier: str | None, min_importance: flo
     live = (known.expiries_s > now_s) & (known.importances >= min_importance)
     if tier is not None:
         live &= known.tiers == tier
-    return Field(known.chunks[live], known.documents[live], known.weights[live])
+    return Field(known.chunks[live], known.documents[live], known.weights[live], known.created_s[live])
 
 
 def by_meaning(dense: DenseIndex, vector: Vector, among: Field, limit: int) -> Ranked:
@@ -114,25 +132,80 @@ def by_meaning(dense: DenseIndex, vector: Vector, among: Field, limit: int) -> R
     return Ranked(ids[best], scores[best], sources)
 
 
-def by_search(
-    snapshot: Snapshot, query: str, vector: Vector | None, mode: SearchMode, among: Field, limit: int
-) -> Ranked:
-    """The best by the score of a search × weight, among the best 100 of each source. Needs a written snapshot."""
-    assert snapshot.dense is not None and snapshot.keyword is not None  # noqa: S101 - the caller has looked
-    ranking = hybrid.search(
-        query,
-        vector,
-        mode=mode,
-        top_k=max(hybrid.POOL, limit),
-        dense=snapshot.dense,
-        keyword=snapshot.keyword,
-        load_terms=snapshot.terms,
-        allowed=among.documents,
+def asked(query: str, mode: SearchMode, embedder: Embedder) -> Asked:
+    """A query with what its mode compares."""
+    if mode == "keyword":
+        return Asked(query, mode, None, None)
+    vector = embedder.embed_query(query)
+    tokens = (
+        embedder.query_tokens(query) if mode == "hybrid" and isinstance(embedder, TokenEmbedder) else None
     )
-    scores = ranking.scores * among.weights[np.searchsorted(among.chunks, ranking.ids)]
-    best = np.lexsort((ranking.ids, -scores))[:limit]
-    sources = {int(id_): dict(ranking.sources[int(id_)]) for id_ in ranking.ids[best]}
-    return Ranked(ranking.ids[best], scores[best], sources)
+    return Asked(query, mode, vector, tokens if tokens is not None and len(tokens.spans) else None)
+
+
+def by_search(
+    snapshot: Snapshot,
+    asked: Asked,
+    among: Field,
+    limit: int,
+    *,
+    load_signs: Callable[[Ids], Sequence[bytes]],
+) -> Ranked:
+    """The best by the score of a search × weight, among the best 100 (or `limit`) of each source.
+
+    Raises `StoreError` while what the mode searches is being rebuilt.
+    """
+    pool = max(hybrid.POOL, limit)
+    if asked.vector is None or asked.mode != "hybrid":
+        ids, scores, sources = _by_one_source(snapshot, asked, among, pool)
+    else:
+        found = fit(
+            asked.query,
+            asked.vector,
+            asked.tokens,
+            dense=built(snapshot.dense),
+            keyword=built(snapshot.keyword),
+            load_terms=snapshot.terms,
+            load_signs=load_signs,
+            chunks=among.chunks,
+            documents=among.documents,
+            said_s=among.created_s,
+            pool=pool,
+        )
+        ids, scores = found.ids, found.scores
+        sources = {
+            id_: {name: score for name, score in (("dense", cosine), ("keyword", bm25)) if score > 0}
+            for id_, cosine, bm25 in zip(
+                ids.tolist(), found.cosines.tolist(), found.bm25.tolist(), strict=True
+            )
+        }
+    scores = scores * among.weights[np.searchsorted(among.chunks, ids)]
+    best = np.lexsort((ids, -scores))[:limit]
+    return Ranked(ids[best], scores[best], sources)
+
+
+def _by_one_source(
+    snapshot: Snapshot, asked: Asked, among: Field, pool: int
+) -> tuple[Ids, Scores, dict[int, dict[str, float]]]:
+    """The best by cosine or by BM25: (n,) ids, (n,) scores, and the same by id and source."""
+    if asked.vector is None:
+        name = "keyword"
+        ids, scores = built(snapshot.keyword).search(asked.query, top_k=pool, allowed=among.documents)
+    else:
+        name = "dense"
+        ids, scores = built(snapshot.dense).search(asked.vector, top_k=pool, allowed=among.documents)
+    return (
+        ids,
+        scores,
+        {id_: {name: score} for id_, score in zip(ids.tolist(), scores.tolist(), strict=True)},
+    )
+
+
+def built(index: T | None) -> T:
+    """An index of a memory that holds something. Raises `StoreError` while it is being rebuilt."""
+    if index is None:
+        raise StoreError("an index of the memory is being rebuilt", hint="try again in a moment")
+    return index
 
 
 def recalled(ranked: Ranked, found: dict[int, MemoryEntry]) -> list[Recalled]:

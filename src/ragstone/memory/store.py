@@ -28,7 +28,8 @@ from ragstone.memory.recalling import Recalled
 from ragstone.memory.statements import Statement
 from ragstone.memory.tiers import Clock, Policy
 from ragstone.memory.writing import Draft, Stored
-from ragstone.types import Embedder, Matrix, SearchMode, Vector
+from ragstone.store import vectors
+from ragstone.types import Embedder, Ids, Matrix, SearchMode, TokenEmbedder, Vector
 
 MAX_CHARS = 10_000  # an entry is a statement or a passage; `ingest_document` cuts what is longer
 LOCK_WAIT_S = 5.0  # another process stores in milliseconds; a purge of 10,000 entries takes a second
@@ -106,9 +107,9 @@ class MemoryStore:
         `importance` is 0 to 1. A full tier lets its least relevant entry go. Raises `InputError`, changing nothing.
         """
         self._check(text, tier, importance)
-        vector: Vector = self._embedder.embed_documents([text])[0]
+        ((vector, signs),) = self._embedded([text])
         statement = Statement(text)
-        draft = Draft(statement, vector, tier, importance, source, tuple(tags))
+        draft = Draft(statement, vector, signs, tier, importance, source, tuple(tags))
         with self._adding, self._writing():
             now_s = self._clock()
             dense = self._collection.snapshot().dense
@@ -136,7 +137,7 @@ class MemoryStore:
         """
         for text in texts:
             self._check(text, tier, importance)
-        matrix = self._embedder.embed_documents(list(texts))
+        embedded = self._embedded(texts)
         sources = [gate.USER] * len(texts) if sources is None else sources
         with self._adding, self._writing():
             now_s = self._clock()
@@ -147,9 +148,12 @@ class MemoryStore:
                     raise InputError(f"{len(texts):,} entries, but {tier} has room for {room:,}")
                 ids = [
                     writing.insert(
-                        db, Draft(Statement(text), vector, tier, importance, source, ()), self.policy, now_s
+                        db,
+                        Draft(Statement(text), vector, signs, tier, importance, source, ()),
+                        self.policy,
+                        now_s,
                     )
-                    for text, vector, source in zip(texts, matrix, sources, strict=True)
+                    for text, (vector, signs), source in zip(texts, embedded, sources, strict=True)
                 ]
             self._collection.follow_changes()
             seal_tail(self._collection)
@@ -231,9 +235,9 @@ class MemoryStore:
         recalling.check_query(query, limit)
         now_s = self._clock()
         among = self._field(now_s, tier, min_importance)
-        dense = self._collection.snapshot().dense
-        if dense is None or not len(among.chunks):
+        if not len(among.chunks):
             return []
+        dense = recalling.built(self._collection.snapshot().dense)
         ranked = recalling.by_meaning(dense, self._embedder.embed_query(query), among, limit)
         chunks = ranked.ids.tolist()
         with self._collection.catalog.transaction() as db:
@@ -259,10 +263,10 @@ class MemoryStore:
         now_s = self._clock()
         among = self._field(now_s, tier, min_importance)
         snapshot = self._collection.snapshot()
-        if snapshot.dense is None or snapshot.keyword is None or not len(among.chunks):
+        if not len(among.chunks):
             return []
-        vector = None if mode == "keyword" else self._embedder.embed_query(query)
-        ranked = recalling.by_search(snapshot, query, vector, mode, among, limit)
+        asked = recalling.asked(query, mode, self._embedder)
+        ranked = recalling.by_search(snapshot, asked, among, limit, load_signs=self._signs)
         with self._collection.catalog.reading() as db:
             return recalling.recalled(ranked, entries.by_chunks(db, ranked.ids.tolist(), now_s))
 
@@ -340,6 +344,17 @@ class MemoryStore:
             raise InputError("the text holds half a character (a lone surrogate)")
         if not 0 <= importance <= 1:  # NaN is not either
             raise InputError(f"importance is {importance}, the range is 0 to 1")
+
+    def _signs(self, chunks: Ids) -> list[bytes]:
+        with self._collection.catalog.reading() as db:
+            return vectors.token_signs(db, chunks.tolist())
+
+    def _embedded(self, texts: Sequence[str]) -> list[tuple[Vector, bytes]]:
+        """Each text's unit vector and the signs of its tokens (empty where the model gives none)."""
+        if isinstance(self._embedder, TokenEmbedder):
+            matrix, signs = self._embedder.embed_documents_and_tokens(list(texts))
+            return list(zip(matrix, signs, strict=True))
+        return [(vector, b"") for vector in self._embedder.embed_documents(list(texts))]
 
     def _field(self, now_s: float, tier: str | None, min_importance: float) -> recalling.Field:
         if tier is not None:

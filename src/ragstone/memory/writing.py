@@ -21,10 +21,11 @@ from ragstone.types import Block, BlockKind, Chunk, ParsedDocument, Vector
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A text on its way in; `vector` (dim,) unit float32, `importance` 0 to 1."""
+    """A text on its way in; `vector` (dim,) unit float32, `signs` of its tokens (empty: none), `importance` 0 to 1."""
 
     statement: Statement
     vector: Vector
+    signs: bytes
     tier: str
     importance: float
     source: str
@@ -74,7 +75,7 @@ def insert(db: apsw.Connection, draft: Draft, policy: Policy, now_s: float, *, l
     document = ParsedDocument(text, (block,), "", "text", {})
     chunk = Chunk(0, len(text), (), None, None, 0, text)
     stored = documents.put_document(db, source, document, [chunk])
-    vectors.add_vectors(db, stored.new_chunks, [stored.document_id], draft.vector[None])
+    vectors.add_vectors(db, stored.new_chunks, [stored.document_id], draft.vector[None], [draft.signs])
     (chunk_id,) = stored.new_chunks
     entry = MemoryEntry(
         id=entries.entry_id(stored.document_id),
