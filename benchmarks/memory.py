@@ -1,6 +1,7 @@
 """Memory in figures: consolidation of 1,000 entries (T12), adding and recalling, and what the audit finds.
 
     python -m benchmarks.memory [--entries 10000] [--seed 2026] [--data ../shared/data] [--audit-only]
+    python -m benchmarks.memory --redis redis://localhost:6379/9    the times of a memory in that Redis; it is emptied
 
 The audit is measured on a store with planted faults (`memory_planted`): the share of the planted duplicates and loops
 that it finds, and of the genuine entries that it takes for one. Its rules were written with seeds 1 to 3.
@@ -13,7 +14,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from benchmarks import report
 from benchmarks.memory_planted import Planted, planted, scifact_sentences
 from ragstone.embedding import load_embedder
 from ragstone.memory.audit import Audit
+from ragstone.memory.shared_store import SharedMemoryStore
 from ragstone.memory.store import MemoryStore
 from ragstone.memory.tiers import TIERS, Policy, Tier
 from ragstone.types import Embedder
@@ -39,19 +42,27 @@ def main() -> None:
     parser.add_argument(
         "--audit-only", action="store_true", help="print the audit's figures as JSON, write nothing"
     )
+    parser.add_argument("--redis", metavar="URL", help="time a memory there; write memory_redis.json")
     arguments = parser.parse_args()
     corpus = arguments.data / "scifact" / "corpus.jsonl"
     sentences = scifact_sentences(corpus) if corpus.is_file() else []
     with tempfile.TemporaryDirectory() as folder:
         embedder = load_embedder(cache_dir=Path(folder) / "models")
         entries = planted(seed=arguments.seed, count=arguments.entries, sentences=sentences)
+        texts = [entry.text for entry in entries if entry.kind == "genuine"]
+        if arguments.redis:
+            with emptied(arguments.redis):
+                times = timed(lambda name: in_redis(Path(folder) / name, embedder, arguments.redis), texts)
+            report.table([(name, str(times[name]), "") for name in times])
+            print("written to", report.write("memory_redis", times))
+            return
         found = audited(Path(folder), embedder, entries)
         if arguments.audit_only:
             sys.stdout.write(json.dumps(found) + "\n")
             return
         figures = {
             "audit": {"entries": len(entries), "seed": arguments.seed, "sentences": len(sentences), **found},
-            **timed(Path(folder), embedder, [entry.text for entry in entries if entry.kind == "genuine"]),
+            **timed(lambda name: on_disk(Path(folder) / name, embedder), texts),
         }
     report.table(
         [
@@ -101,9 +112,32 @@ def scored(entries: list[Planted], ids: list[str], found: Audit) -> dict[str, fl
     }
 
 
-def timed(folder: Path, embedder: Embedder, texts: list[str]) -> dict[str, object]:
+def on_disk(folder: Path, embedder: Embedder) -> MemoryStore:
+    """A new memory on this machine."""
+    return MemoryStore(folder, embedder=embedder, policy=Policy(tiers=ROOMY))
+
+
+def in_redis(folder: Path, embedder: Embedder, url: str) -> MemoryStore:
+    """A new memory in Redis, named as the folder that holds its copy."""
+    return SharedMemoryStore(
+        folder, url=url, name=folder.name, embedder=embedder, policy=Policy(tiers=ROOMY), turn_s=60
+    )
+
+
+@contextmanager
+def emptied(url: str) -> Iterator[None]:
+    """That database of Redis without anything in it, before and after."""
+    from redis import Redis
+
+    with Redis.from_url(url) as client:
+        client.flushdb()
+        yield
+        client.flushdb()
+
+
+def timed(opened: Callable[[str], MemoryStore], texts: list[str]) -> dict[str, object]:
     """Milliseconds of each operation; percentiles over many."""
-    with MemoryStore(folder / "small", embedder=embedder, policy=Policy(tiers=ROOMY)) as store:
+    with opened("small") as store:
         consolidating = []
         for tier in ("working", "short_term"):
             store.take_over(texts[:1_000], tier=tier, importance=1.0)
@@ -111,7 +145,7 @@ def timed(folder: Path, embedder: Embedder, texts: list[str]) -> dict[str, objec
             store.forget([entry.id for entry in store.entries()])
         store.take_over(texts[:1_000], importance=0.3)
         consolidating += [_ms(store.consolidate) for _ in range(PASSES)]
-    with MemoryStore(folder / "large", embedder=embedder, policy=Policy(tiers=ROOMY)) as store:
+    with opened("large") as store:
         store.take_over(texts[:-500])
         adding = [_ms(lambda text=text: store.add(text)) for text in texts[-500:]]  # type: ignore[misc]
         queries = [" ".join(text.split()[-6:]) for text in texts[:300]]

@@ -40,6 +40,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "memory_cleanup_interval": ("60.5", 60.5),
     "memory_enable_background_tasks": ("false", False),
     "memory_auto_consolidate": ("false", False),
+    "memory_redis_url": ("redis://:k-3@localhost:6380/0", SecretStr("redis://:k-3@localhost:6380/0")),
     "host": ("::1", "::1"),
     "port": ("9001", 9001),
     "log_level": ("DEBUG", "debug"),

@@ -187,6 +187,9 @@ class Settings(BaseModel):
     memory_auto_consolidate: bool = Field(
         default=True, description="let the background tasks, and chat --memory, consolidate too"
     )
+    memory_redis_url: SecretStr | None = Field(
+        default=None, description="Redis that holds memories for several machines; without it this one's disk"
+    )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="address that serve listens on")
     port: int = Field(default=8000, ge=0, le=65535, description="port that serve listens on; 0: any free one")

@@ -10,60 +10,78 @@ from cli.shells import Run, Shell, write_documents
 from memory.test_store import files_with
 
 
-def test_a_statement_is_remembered_found_audited_and_forgotten(shell: Shell) -> None:
-    added = shell.run("memory", "add", "The boiler was serviced by Brillig in May.", "--importance", "0.9")
-    assert (added.status, added.out) == (0, "added m1: it is new\n")
-    assert shell.run("memory", "add", "the boiler was serviced by brillig in may").out.startswith(
-        "refreshed m1"
+def test_a_statement_is_remembered_found_audited_and_forgotten(here: Run, indexed: Shell) -> None:
+    added = here(
+        "--collection",
+        "first",
+        "memory",
+        "add",
+        "The boiler was serviced by Brillig in May.",
+        "--importance",
+        "0.9",
     )
-    refused = shell.run(
-        "memory", "add", "As I said, the boiler was serviced by Brillig in May.", "--json"
+    assert (added.status, added.out) == (0, "added m1: it is new\n")
+    assert here(
+        "--collection", "first", "memory", "add", "the boiler was serviced by brillig in may"
+    ).out.startswith("refreshed m1")
+    refused = here(
+        "--collection",
+        "first",
+        "memory",
+        "add",
+        "As I said, the boiler was serviced by Brillig in May.",
+        "--json",
     ).json
     assert (refused["outcome"], refused["id"]) == ("refused", None)
-    found = shell.run("memory", "search", "when was the heating checked?", "--json").json["memories"]
+    found = here("--collection", "first", "memory", "search", "when was the heating checked?", "--json").json[
+        "memories"
+    ]
     assert [(item["id"], item["tier"], item["importance"]) for item in found] == [("m1", "long_term", 0.9)]
     assert set(found[0]) >= {"text", "score", "sources", "expires_s", "access_count", "superseded_by"}
-    shown = shell.run("memory", "search", "boiler").out
+    shown = here("--collection", "first", "memory", "search", "boiler").out
     assert "memory m1" in shown and "The boiler was serviced by Brillig in May." in shown
-    audit = shell.run("memory", "audit").out
+    audit = here("--collection", "first", "memory", "audit").out
     assert audit.startswith("1 entries, 0 duplicates, 0 loops, 0 superseded, 0 expiring\nm1 ")
     assert "long_term for 29 days more, relevance 0.75, said again 1 time, said by user" in audit
-    assert files_with(shell.data_dir, b"Brillig")
-    assert shell.run("memory", "forget", "m1").out == "1 forgotten; no file holds them any more\n"
-    assert files_with(shell.data_dir, b"Brillig") == []
-    assert shell.run("memory", "search", "boiler").out == "nothing found\n"
+    assert files_with(indexed.data_dir, b"Brillig")
+    assert (
+        here("--collection", "first", "memory", "forget", "m1").out
+        == "1 forgotten; no file holds them any more\n"
+    )
+    assert files_with(indexed.data_dir, b"Brillig") == []
+    assert here("--collection", "first", "memory", "search", "boiler").out == "nothing found\n"
 
 
-def test_contradictions_are_shown_and_entries_promoted(shell: Shell) -> None:
+def test_contradictions_are_shown_and_entries_promoted(here: Run) -> None:
     for text in ("Anna lives in Berlin.", "Anna lives in Munich."):
-        shell.run("memory", "add", text, "--importance", "1")
-    faults = shell.run("memory", "audit", "--faults", "--json").json
+        here("--collection", "second", "memory", "add", text, "--importance", "1")
+    faults = here("--collection", "second", "memory", "audit", "--faults", "--json").json
     assert faults["counts"]["superseded"] == 1
     assert [(line["id"], line["superseded_by"]) for line in faults["memories"]] == [("m1", "m2")]
-    assert "superseded by m2" in shell.run("memory", "audit").out
-    done = shell.run("memory", "consolidate")
+    assert "superseded by m2" in here("--collection", "second", "memory", "audit").out
+    done = here("--collection", "second", "memory", "consolidate")
     assert done.out == "1 promoted, 0 expired\nm2     long_term → episodic\n"
-    report = shell.run("memory", "consolidate", "--json").json
+    report = here("--collection", "second", "memory", "consolidate", "--json").json
     assert (report["promoted"], report["no_room"], report["expired"]) == (
         [{"id": "m2", "from_tier": "episodic", "to_tier": "semantic"}],
         0,
         0,
     )
-    assert shell.run("memory", "forget", "--all", "--json").json == {"forgotten": 2}
+    assert here("--collection", "second", "memory", "forget", "--all", "--json").json == {"forgotten": 2}
 
 
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (("memory", "search", "boiler"), "nothing has been remembered for 'default'"),
+        (("memory", "search", "boiler"), "nothing has been remembered for 'third'"),
         (("memory", "forget"), "say which memories to forget"),
         (("memory", "forget", "m1", "--all"), "say which memories to forget"),
         (("memory", "add", "boiler", "--tier", "eternal"), "no tier 'eternal'"),
         (("memory", "add", "boiler", "--importance", "2"), "importance is 2.0"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_line(shell: Shell, command: tuple[str, ...], message: str) -> None:
-    done = shell.run(*command)
+def test_what_cannot_be_done_is_said_in_a_line(here: Run, command: tuple[str, ...], message: str) -> None:
+    done = here("--collection", "third", *command)
     assert done.status == 2
     assert done.err.startswith("error: ") and message in done.err
 

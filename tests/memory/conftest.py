@@ -1,4 +1,4 @@
-"""A memory of hashed words on a clock that tests turn."""
+"""A memory of hashed words on a clock that tests turn, on this machine's disk and in a real Redis."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from hashing_embedder import HashingEmbedder
+from memory.redis_server import RedisServer
+from ragstone.memory.shared_store import SharedMemoryStore
 from ragstone.memory.store import MemoryStore
 from ragstone.memory.tiers import Policy
 
@@ -36,13 +38,41 @@ def embedder() -> HashingEmbedder:
     return HashingEmbedder()
 
 
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One for all tests; each has a memory of its own in it."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["disk", "redis"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Where the memory is: every test of the store runs on both."""
+    return str(request.param)
+
+
 @pytest.fixture
-def opened(tmp_path: Path, embedder: HashingEmbedder, clock: Clock) -> Iterator[Open]:
+def opened(
+    kind: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    embedder: HashingEmbedder,
+    clock: Clock,
+) -> Iterator[Open]:
     """Opens the test's memory, once or several times; all are closed at the end."""
     stores: list[MemoryStore] = []
+    server = request.getfixturevalue("redis_server") if kind == "redis" else None
 
-    def open_(policy: Policy | None = None) -> MemoryStore:
-        stores.append(MemoryStore(tmp_path / "memory", embedder=embedder, policy=policy, clock=clock))
+    def open_(policy: Policy | None = None, folder: str = "memory") -> MemoryStore:
+        place = tmp_path / folder
+        stores.append(
+            MemoryStore(place, embedder=embedder, policy=policy, clock=clock)
+            if server is None
+            else SharedMemoryStore(
+                place, url=server.url, name=str(tmp_path), embedder=embedder, policy=policy, clock=clock
+            )
+        )
         return stores[-1]
 
     yield open_

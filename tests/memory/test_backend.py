@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -13,6 +14,7 @@ import pytest
 
 from hashing_embedder import HashingEmbedder
 from memory.conftest import NOON, Clock
+from memory.redis_server import HOST, RedisServer
 from ragstone import MemoryBackend, MemoryConsolidator, Settings
 from ragstone.errors import DocumentError, InputError, NotFoundError
 
@@ -104,9 +106,39 @@ def test_a_refused_text_has_no_id(make: Make) -> None:
     run(work)
 
 
-def test_redis_is_refused_with_a_word(make: Make) -> None:
-    with pytest.raises(InputError, match="not in Redis at localhost:6380"):
-        make(redis_host="localhost", redis_port=6380)
+def test_a_redis_that_is_not_there_is_said_as_documented(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))  # and does not listen
+            backend = make(redis_host="127.0.0.1", redis_port=nobody.getsockname()[1])
+            assert await backend.initialize() is False
+        with pytest.raises(InputError, match="not open"):
+            await backend.get_memory_stats()
+        await backend.close()
+
+    run(work)
+    assert "cannot be reached (ConnectionError)" in caplog.text
+    for host, port in (("", 6380), ("a/b", 6380), ("localhost", 0)):
+        with pytest.raises(InputError, match="no Redis can be"):
+            make(redis_host=host, redis_port=port)
+
+
+def test_two_backends_share_a_redis(make: Make, tmp_path: Path, redis_server: RedisServer) -> None:
+    async def work() -> None:
+        at = {"redis_host": HOST, "redis_port": redis_server.port, "collection": tmp_path.name[-20:]}
+        one, two = make(**at), make(**at, data_dir=tmp_path / "other")
+        assert await one.initialize() and await two.initialize()
+        kept = await one.store_memory("The boiler was serviced in May.", "working", 1.0)
+        (found,) = await two.recall_memories("boiler serviced", limit=1)
+        assert found.id == kept
+        assert await MemoryConsolidator(two).run_consolidation() == 1
+        assert (await one.get_memory_stats())["short_term"] == 1
+        await one.close()
+        await two.close()
+
+    run(work)
 
 
 def test_each_collection_has_a_memory_of_its_own(make: Make) -> None:

@@ -74,13 +74,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
 def test_tokens_tell_two_entries_of_like_meaning_apart(
     model: Embedder, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    texts = ["Caroline: I planted two plum trees.", "Melanie: I planted a row of lettuce last week."]
+    texts = [
+        "Caroline: I planted two plum trees, and I grow nothing else.",  # says `grow`, alone it fits better
+        "Melanie: We harvested carrots and lettuce behind the shed.",
+    ]
     with MemoryStore(tmp_path_factory.mktemp("memory"), embedder=model, clock=lambda: NOON) as store:
         store.take_over(texts)
         with store._collection.catalog.reading() as db:
             ((kept,),) = db.execute("SELECT count(*) FROM token_signs WHERE length(signs) > 0").fetchall()
         assert kept == 2
-        found = store.search("What vegetables did she put in the ground?", limit=2)
+        found = store.search("Who grows vegetables?", limit=2)
         assert found[0].entry.text == texts[1]
 
 
@@ -97,5 +100,5 @@ def test_an_index_that_is_being_rebuilt_is_said_and_not_taken_for_an_empty_memor
 
     for mode in ("hybrid", "keyword"):
         with pytest.raises(StoreError, match="being rebuilt"):
-            search(mode)  # type: ignore[arg-type]
+            search(mode)
     assert search("dense") == 1

@@ -130,3 +130,13 @@ def test_candidates_are_what_the_next_pass_moves(opened: Open, tmp_path: Path) -
     assert chosen == ["m6", "m5", "m4"]
     assert [p.id for p in store.consolidate().promoted] == chosen
     assert store.candidates("semantic") == []
+
+
+def test_searches_know_of_a_promotion_at_once(store: MemoryStore) -> None:
+    store.add("herons nest alone", tier="working", importance=1.0)
+    assert store.search("herons", tier="short_term") == []
+    store.consolidate()
+    assert (
+        len(store.search("herons", tier="short_term")) == len(store.recall("herons", tier="short_term")) == 1
+    )
+    assert store.search("herons", tier="working") == []

@@ -8,10 +8,19 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from hashing_embedder import HashingEmbedder
 from memory.conftest import Clock
+from memory.redis_server import RedisServer
+from ragstone.memory.shared_store import SharedMemoryStore
 from ragstone.memory.store import MemoryStore
 from ragstone.memory.tiers import DAY_S, Policy, Tier
 
@@ -52,12 +61,26 @@ class Tiers(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.store = MemoryStore(
-            Path(self.folder.name) / "m", embedder=self.embedder, policy=POLICY, clock=self.clock
-        )
+        self.stores = [self.opened(Path(self.folder.name) / name) for name in self.copies]
+        self.turns = 0
+
+    copies: tuple[str, ...] = ("m",)
+
+    def opened(self, folder: Path) -> MemoryStore:
+        return MemoryStore(folder, embedder=self.embedder, policy=POLICY, clock=self.clock)
+
+    @property
+    def store(self) -> MemoryStore:
+        """Each copy in turn."""
+        self.turns += 1
+        return self.stores[self.turns % len(self.stores)]
+
+    def close(self) -> None:
+        for store in self.stores:
+            store.close()
 
     def teardown(self) -> None:
-        self.store.close()
+        self.close()
         self.folder.cleanup()
 
     def live(self) -> dict[str, Known]:
@@ -166,17 +189,19 @@ class Tiers(RuleBasedStateMachine):
         id_ = data.draw(st.sampled_from(sorted(self.live())))
         assert self.store.forget([id_]) == 1
         word = self.known.pop(id_).text.split()[1].encode()
+        for store in self.stores:
+            store.entries()  # the other copies hear of it
         for path in Path(self.folder.name).rglob("*"):
             assert not path.is_file() or word + b" " not in path.read_bytes(), path
 
     @rule()
     def reopen(self) -> None:
-        self.store.close()
+        self.close()
         self.open()
 
     @invariant()
     def holds_what_was_acknowledged(self) -> None:
-        if not hasattr(self, "store"):
+        if not hasattr(self, "stores"):
             return
         found = {
             entry.id: Known(
@@ -196,5 +221,27 @@ class Tiers(RuleBasedStateMachine):
 
 TestTiers = Tiers.TestCase
 TestTiers.settings = settings(
-    max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=10, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def test_two_copies_in_redis_by_turns_are_one_memory(redis_server: RedisServer) -> None:
+    class SharedTiers(Tiers):
+        copies = ("one", "two")
+
+        def opened(self, folder: Path) -> MemoryStore:
+            return SharedMemoryStore(
+                folder,
+                url=redis_server.url,
+                name=self.folder.name,
+                embedder=self.embedder,
+                policy=POLICY,
+                clock=self.clock,
+            )
+
+    run_state_machine_as_test(
+        SharedTiers,
+        settings=settings(
+            max_examples=5, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -120,6 +120,7 @@ def test_a_full_tier_lets_its_least_relevant_entry_go(opened: Open, clock: Clock
 def test_what_cannot_be_remembered_is_refused(
     store: MemoryStore, wrong: dict[str, object], message: str
 ) -> None:
+    wrong = dict(wrong)
     text = str(wrong.pop("text"))
     with pytest.raises(InputError, match=message):
         store.add(text, **wrong)  # type: ignore[arg-type]
@@ -197,6 +198,7 @@ def test_threads_that_store_the_same_at_once_store_it_once(store: MemoryStore) -
     assert sum(entry.refreshed for entry in store.entries()) == 15
 
 
+@pytest.mark.parametrize("kind", ["disk"], indirect=True)
 def test_a_text_deleted_through_the_collection_takes_its_entry_along(
     opened: Open, tmp_path: Path, embedder: HashingEmbedder
 ) -> None:
@@ -218,6 +220,7 @@ def test_a_text_deleted_through_the_collection_takes_its_entry_along(
     assert [item.entry.text for item in store.recall("a text herons")] == ["bread is baked at night"]
 
 
+@pytest.mark.parametrize("kind", ["disk"], indirect=True)
 def test_another_models_memory_is_refused(opened: Open, tmp_path: Path) -> None:
     opened().add("herons nest on the pier")
     with pytest.raises(MismatchError):

@@ -13,6 +13,7 @@ The work is `store.MemoryStore`'s, done in threads so that the event loop never 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from ragstone.memory.background import Repeating
 from ragstone.memory.entries import MemoryEntry
 from ragstone.memory.gate import USER
 from ragstone.memory.opening import open_memory, settings_embedder
+from ragstone.memory.redis_truth import UnreachableError, redis_url
 from ragstone.memory.store import MemoryStore
 from ragstone.memory.tiers import Clock
 from ragstone.memory.writing import Stored
@@ -34,6 +36,8 @@ from ragstone.settings import Settings
 from ragstone.types import Embedder, Vector
 
 T = TypeVar("T")
+
+logger = logging.getLogger("ragstone")
 
 
 class MemoryBackend:
@@ -56,14 +60,9 @@ class MemoryBackend:
     ) -> None:
         """Nothing is opened yet. What is not given is as in `settings` (default: `Settings.load()`).
 
-        `cleanup_interval` is in seconds. Raises `SettingsError`, and `InputError` for a Redis host: memories are
-        embedded, in this process and on its disk; `redis_port` is accepted for documented calls.
+        `redis_host` puts memories into the Redis there, for several machines; without one, and without the setting
+        `memory_redis_url`, they are on this machine's disk. `cleanup_interval` is in seconds. Raises `SettingsError`.
         """
-        if redis_host is not None:
-            raise InputError(
-                f"memories are kept on this machine's disk, not in Redis at {redis_host}:{redis_port}",
-                hint="leave redis_host out",
-            )
         overrides = {
             "data_dir": data_dir,
             "collection": collection,
@@ -71,6 +70,7 @@ class MemoryBackend:
             "memory_consolidation_threshold": consolidation_threshold,
             "memory_enable_background_tasks": enable_background_tasks,
             "memory_auto_consolidate": auto_consolidate,
+            "memory_redis_url": None if redis_host is None else redis_url(redis_host, redis_port),
         }
         if settings is None:
             self.settings = Settings.load(overrides=overrides)
@@ -85,9 +85,16 @@ class MemoryBackend:
         self._consolidating = Repeating("memory consolidation", self.consolidate)
 
     async def initialize(self) -> bool:
-        """Load the model, open the memory, start the background tasks; True. Raises what opening a store raises."""
+        """Load the model, open the memory, start the background tasks; False if it is in a Redis that does not answer.
+
+        Raises what opening a store raises.
+        """
         if self._store is None:
-            self._store = await asyncio.to_thread(self._open)
+            try:
+                self._store = await asyncio.to_thread(self._open)
+            except UnreachableError as error:
+                logger.warning("%s", error)
+                return False
         if self.settings.memory_enable_background_tasks:
             interval = self.settings.memory_cleanup_interval
             await self._cleaning.start(interval)

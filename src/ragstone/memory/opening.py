@@ -7,12 +7,14 @@ from pathlib import Path
 
 from ragstone.embedding import load_embedder
 from ragstone.errors import NotFoundError
+from ragstone.memory.shared_store import SharedMemoryStore
 from ragstone.memory.store import MemoryStore
 from ragstone.memory.tiers import Clock, Policy
 from ragstone.settings import Settings
 from ragstone.types import Embedder
 
 SUFFIX = ".memory"
+COPY_SUFFIX = "-redis"
 
 
 def memory_folder(settings: Settings) -> Path:
@@ -31,14 +33,27 @@ def memory_policy(settings: Settings) -> Policy:
 def open_memory(
     settings: Settings, *, embedder: Embedder, create: bool = True, clock: Clock = time.time
 ) -> MemoryStore:
-    """The memory of the settings' collection. Raises `NotFoundError` where there is none and none is to be made."""
+    """The memory of the settings' collection. Raises `NotFoundError` where there is none and none is to be made.
+
+    With `memory_redis_url` it is in Redis, under the collection's name; the folder holds a copy.
+    """
     folder = memory_folder(settings)
+    policy = memory_policy(settings)
+    if settings.memory_redis_url is not None:
+        return SharedMemoryStore(
+            folder.with_name(folder.name + COPY_SUFFIX),
+            url=settings.memory_redis_url.get_secret_value(),
+            name=settings.collection,
+            embedder=embedder,
+            policy=policy,
+            clock=clock,
+        )
     if not create and not (folder / "catalog.sqlite").is_file():
         raise NotFoundError(
             f"nothing has been remembered for {settings.collection!r} in {settings.data_dir}",
             hint="begin with: ragstone memory add 'The boiler was serviced in May.'",
         )
-    return MemoryStore(folder, embedder=embedder, policy=memory_policy(settings), clock=clock)
+    return MemoryStore(folder, embedder=embedder, policy=policy, clock=clock)
 
 
 def settings_embedder(settings: Settings) -> Embedder:

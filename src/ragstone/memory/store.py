@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import apsw
 import numpy as np
 
 from ragstone.collection import Collection
@@ -72,7 +73,7 @@ class MemoryStore:
             ready = entries.has_tables(db)
             lost = entries.without_text(db) if ready else []
         if not ready or lost:
-            with self._writing(), self._collection.catalog.transaction() as db:
+            with self._alone(), self._collection.catalog.transaction() as db:
                 entries.create_tables(db)
                 entries.remove(db, lost)
         self._collection.catalog.settle_identity(identity_of(self._embedder))
@@ -113,7 +114,7 @@ class MemoryStore:
         with self._adding, self._writing():
             now_s = self._clock()
             dense = self._collection.snapshot().dense
-            with self._collection.catalog.transaction() as db:
+            with self._changing() as db:
                 ours = gate.is_answer(gate.pair_hashes(statement), writing.answers(db))
                 near = recalling.near(db, dense, statement, vector, now_s)
                 verdict = gate.judge(statement, source, near, ours=ours)
@@ -141,7 +142,7 @@ class MemoryStore:
         sources = [gate.USER] * len(texts) if sources is None else sources
         with self._adding, self._writing():
             now_s = self._clock()
-            with self._collection.catalog.transaction() as db:
+            with self._changing() as db:
                 entries.remove(db, entries.expired(db, now_s))
                 room = self.policy.tier(tier).capacity - entries.count(db, tier, now_s)
                 if len(texts) > room:
@@ -164,7 +165,7 @@ class MemoryStore:
         hashes = gate.pair_hashes(Statement(text))
         if not len(hashes):
             return
-        with self._writing(), self._collection.catalog.transaction() as db:
+        with self._writing(), self._changing() as db:
             writing.note_answer(db, hashes)
 
     def promote(self, entry_id: str, to_tier: str) -> bool:
@@ -173,7 +174,7 @@ class MemoryStore:
         Raises `NotFoundError` for an unknown entry, `InputError` for an unknown tier or one that is not higher.
         """
         rank = self.policy.rank(to_tier)
-        with self._collection.catalog.transaction() as db:
+        with self._changing() as db:
             now_s = self._clock()
             entry = entries.by_id(db, entry_id, now_s)
             if entry is None:
@@ -185,14 +186,14 @@ class MemoryStore:
     def consolidate(self) -> Consolidated:
         """One pass: what deserves it goes one tier up, all in one transaction."""
         started_s = time.perf_counter()
-        with self._collection.catalog.transaction() as db:
+        with self._changing() as db:
             promoted, no_room = promotion.consolidate(db, self.policy, self._clock())
         return Consolidated(tuple(promoted), no_room, time.perf_counter() - started_s)
 
     def cleanup_expired(self) -> int:
         """Remove what has expired; how many. Their text leaves the files with the next `forget`."""
         with self._writing():
-            with self._collection.catalog.transaction() as db:
+            with self._changing() as db:
                 removed = entries.remove(db, entries.expired(db, self._clock()))
             if removed:
                 self._collection.follow_changes()
@@ -208,7 +209,7 @@ class MemoryStore:
         """
         wanted = list(dict.fromkeys(entry_ids))
         with self._adding, self._writing():
-            with self._collection.catalog.transaction() as db:
+            with self._changing(forgetting=True) as db:
                 now_s = self._clock()
                 found = [entries.by_id(db, entry, now_s) for entry in wanted]
                 unknown = [id_ for id_, entry in zip(wanted, found, strict=True) if entry is None]
@@ -219,7 +220,7 @@ class MemoryStore:
                     writing.drop_answers(db, gate.pair_hashes(Statement(entry.text)))
                 removed = entries.remove(db, [entry.document_id for entry in doomed])
                 entries.remove(db, entries.expired(db, now_s))
-            self._collection.purge()
+            self._leave_no_trace()
         return removed
 
     # -- read --------------------------------------------------------------------------------------------
@@ -240,7 +241,7 @@ class MemoryStore:
         dense = recalling.built(self._collection.snapshot().dense)
         ranked = recalling.by_meaning(dense, self._embedder.embed_query(query), among, limit)
         chunks = ranked.ids.tolist()
-        with self._collection.catalog.transaction() as db:
+        with self._changing() as db:
             found = entries.by_chunks(db, chunks, now_s)
             entries.touch(db, [entry.document_id for entry in found.values()], now_s)
             return recalling.recalled(ranked, entries.by_chunks(db, chunks, now_s))
@@ -267,17 +268,17 @@ class MemoryStore:
             return []
         asked = recalling.asked(query, mode, self._embedder)
         ranked = recalling.by_search(snapshot, asked, among, limit, load_signs=self._signs)
-        with self._collection.catalog.reading() as db:
+        with self._reading() as db:
             return recalling.recalled(ranked, entries.by_chunks(db, ranked.ids.tolist(), now_s))
 
     def count_recall(self, recalled: Sequence[Recalled]) -> None:
         """Count entries that `search` found as recalled, because they were used."""
-        with self._collection.catalog.transaction() as db:
+        with self._changing() as db:
             entries.touch(db, [item.entry.document_id for item in recalled], self._clock())
 
     def entry(self, entry_id: str) -> MemoryEntry:
         """A live entry. Raises `NotFoundError`."""
-        with self._collection.catalog.reading() as db:
+        with self._reading() as db:
             found = entries.by_id(db, entry_id, self._clock())
         if found is None:
             raise _unknown([entry_id])
@@ -287,7 +288,7 @@ class MemoryStore:
         """Every live entry, oldest first. Raises `InputError` for an unknown tier."""
         if tier is not None:
             self.policy.tier(tier)
-        with self._collection.catalog.reading() as db:
+        with self._reading() as db:
             return entries.live(db, self._clock(), tier=tier)
 
     def vectors_of(self, listed: Sequence[MemoryEntry]) -> Matrix:
@@ -317,7 +318,29 @@ class MemoryStore:
     # -- parts -------------------------------------------------------------------------------------------
 
     @contextmanager
+    def _changing(self, *, forgetting: bool = False) -> Iterator[apsw.Connection]:
+        """One durable transaction on the rows; `forgetting`: no copy may keep a byte of what it removes."""
+        with self._collection.catalog.transaction() as db:
+            yield db
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """The rows as they are now."""
+        with self._collection.catalog.reading() as db:
+            yield db
+
+    def _leave_no_trace(self) -> None:
+        """Write the files anew without what was removed."""
+        self._collection.purge()
+
+    @contextmanager
     def _writing(self) -> Iterator[None]:
+        """Change texts and vectors, one process at a time. Raises `LockedError`."""
+        with self._alone():
+            yield
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         """Hold the collection's lock, waiting for another process's short write. Raises `LockedError`."""
         give_up_s = time.monotonic() + LOCK_WAIT_S
         with ExitStack() as held:
@@ -346,7 +369,7 @@ class MemoryStore:
             raise InputError(f"importance is {importance}, the range is 0 to 1")
 
     def _signs(self, chunks: Ids) -> list[bytes]:
-        with self._collection.catalog.reading() as db:
+        with self._reading() as db:
             return vectors.token_signs(db, chunks.tolist())
 
     def _embedded(self, texts: Sequence[str]) -> list[tuple[Vector, bytes]]:
@@ -359,7 +382,7 @@ class MemoryStore:
     def _field(self, now_s: float, tier: str | None, min_importance: float) -> recalling.Field:
         if tier is not None:
             self.policy.tier(tier)
-        with self._collection.catalog.reading() as db:
+        with self._reading() as db:
             known = self._columns
             if known is None or entries.changes(db) != known.changes:
                 known = self._columns = recalling.columns(db, self.policy)

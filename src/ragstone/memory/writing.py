@@ -66,20 +66,10 @@ def carry_out(db: apsw.Connection, verdict: Verdict, draft: Draft, policy: Polic
 
 def insert(db: apsw.Connection, draft: Draft, policy: Policy, now_s: float, *, loop: bool = False) -> int:
     """Write text, vector and row of a new entry; its document id. There must be room in the tier."""
-    text = draft.statement.text
-    data = text.encode()
-    source = documents.Source(
-        f"memory:{uuid.uuid4().hex}", len(data), int(now_s * 1e9), hashlib.sha256(data).digest()
-    )
-    block = Block(BlockKind.PARAGRAPH, 0, len(text))
-    document = ParsedDocument(text, (block,), "", "text", {})
-    chunk = Chunk(0, len(text), (), None, None, 0, text)
-    stored = documents.put_document(db, source, document, [chunk])
-    vectors.add_vectors(db, stored.new_chunks, [stored.document_id], draft.vector[None], [draft.signs])
-    (chunk_id,) = stored.new_chunks
+    document_id, chunk_id = put_text(db, draft.statement, draft.vector, draft.signs, now_s)
     entry = MemoryEntry(
-        id=entries.entry_id(stored.document_id),
-        text=text,
+        id=entries.entry_id(document_id),
+        text=draft.statement.text,
         tier=draft.tier,
         importance=min(draft.importance, policy.loop_importance) if loop else draft.importance,
         created_s=now_s,
@@ -91,11 +81,27 @@ def insert(db: apsw.Connection, draft: Draft, policy: Policy, now_s: float, *, l
         superseded_by=None,
         loop=loop,
         refreshed=0,
-        document_id=stored.document_id,
+        document_id=document_id,
         chunk_id=chunk_id,
     )
     entries.insert(db, entry, words_sha256=words_sha256(draft.statement))
-    return stored.document_id
+    return document_id
+
+
+def put_text(
+    db: apsw.Connection, statement: Statement, vector: Vector, signs: bytes, now_s: float
+) -> tuple[int, int]:
+    """Write a text as a document of one chunk, with its vector; the ids of both."""
+    data = statement.text.encode()
+    source = documents.Source(
+        f"memory:{uuid.uuid4().hex}", len(data), int(now_s * 1e9), hashlib.sha256(data).digest()
+    )
+    length = len(statement.text)
+    document = ParsedDocument(statement.text, (Block(BlockKind.PARAGRAPH, 0, length),), "", "text", {})
+    chunk = Chunk(0, length, (), None, None, 0, statement.text)
+    stored = documents.put_document(db, source, document, [chunk])
+    vectors.add_vectors(db, stored.new_chunks, [stored.document_id], vector[None], [signs])
+    return stored.document_id, stored.new_chunks[0]
 
 
 def _refresh(
