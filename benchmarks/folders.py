@@ -78,7 +78,9 @@ def _pipeline(home: Path, folders: list[Path], embedder: Embedder, rounds: int) 
 def _chunk_texts(engine: Ragstone) -> list[str]:
     """What the model saw, as it stands in the catalog; equal chunks share one vector."""
     with engine._collection().catalog.reading() as db:
-        found = db.execute("SELECT DISTINCT context || substr(tile, start - tile_start + 1, end - start) FROM chunks")
+        found = db.execute(
+            "SELECT DISTINCT context || substr(tile, start - tile_start + 1, end - start) FROM chunks"
+        )
         return [str(text) for (text,) in found]
 
 
