@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
+import numpy as np
 
 from ragstone.errors import (
     DamagedError,
@@ -32,8 +33,9 @@ from ragstone.errors import (
 from ragstone.index.dense import DenseIndex, Tail
 from ragstone.index.plans import Plan
 from ragstone.index.segment import Segment
+from ragstone.retrieval.votes import NO_VOTES, Votes
 from ragstone.segments import SegmentStore, set_aside
-from ragstone.store import documents, vectors
+from ragstone.store import documents, vectors, votes
 from ragstone.store.catalog import Catalog, Identity, require_space
 from ragstone.store.chunk_terms import ChunkTerms
 from ragstone.store.keyword import KeywordIndex, KeywordState
@@ -75,6 +77,7 @@ class Snapshot:
     keyword: KeywordReader | None
     terms: ChunkTerms
     degraded: tuple[Degraded, ...]
+    votes: Votes = NO_VOTES
 
 
 class Collection:
@@ -103,6 +106,7 @@ class Collection:
         self._tail = Tail.empty(0)
         self._tail_sequence = 0
         self._removals = -1
+        self._votes, self._vote_changes = NO_VOTES, 0
         self._keyword: KeywordIndex | None = None
         self._waiting: dict[int, TailChunk] = {}  # chunks of the keyword tail, analysed once
         self._syncing = threading.RLock()  # the keyword index has one writer
@@ -147,9 +151,10 @@ class Collection:
         with self.catalog.reading() as db:
             waiting = documents.waiting(db).unembedded
             chunks = documents.counts(db).chunks if waiting else 0
+            self._read_votes(db, identity)
         if waiting:
             degraded.append(Degraded("dense", f"{waiting:,} of {chunks:,} chunks have no vector yet"))
-        return Snapshot(identity, dense, keyword, ChunkTerms(self.catalog), tuple(degraded))
+        return Snapshot(identity, dense, keyword, ChunkTerms(self.catalog), tuple(degraded), self._votes)
 
     def _read_dense(self, identity: Identity, degraded: list[Degraded]) -> DenseIndex:
         with self.catalog.reading() as db:
@@ -175,6 +180,19 @@ class Collection:
         if len(pending.chunk_ids):
             self._tail = self._tail.extended(pending.chunk_ids, pending.document_ids, pending.vectors)
         self._tail_sequence, self._removals = pending.last_sequence, removals
+
+    def _read_votes(self, db: apsw.Connection, identity: Identity) -> None:
+        changes = votes.changes(db)
+        if changes == self._vote_changes:
+            return
+        given = votes.every(db)
+        self._votes = Votes(
+            np.array([vote.chunk_id for vote in given], np.int64),
+            [vote.query for vote in given],
+            votes.query_vectors(db, identity.dim),
+            np.array([vote.value for vote in given], np.float32),
+        )
+        self._vote_changes = changes
 
     def _mended(
         self, row: vectors.SegmentRow, identity: Identity, error: DamagedError, degraded: list[Degraded]

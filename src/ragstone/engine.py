@@ -21,7 +21,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ragstone import ingest, maintenance
+from ragstone import ingest, maintenance, searching
 from ragstone.answering.answer import answer_events
 from ragstone.answering.chat_model import ChatModel, OpenAIChatModel
 from ragstone.answering.prompt import standalone_question
@@ -41,7 +41,8 @@ from ragstone.retrieval.merge import merge
 from ragstone.searching import Query, search_collection
 from ragstone.settings import Settings
 from ragstone.stats import Stats, collection_stats, recall_gauges
-from ragstone.store import documents
+from ragstone.store import documents, votes
+from ragstone.store.votes import Vote
 from ragstone.texts import add_texts, add_vectors, checked_texts, unit_rows
 from ragstone.types import (
     Answer,
@@ -308,6 +309,27 @@ class Ragstone:
                         break
                     yield event
         yield event  # who has the whole answer stops reading: it is recorded by then
+
+    # -- say what was right ------------------------------------------------------------------------------
+
+    def vote(self, query: str, chunk_id: int, value: float = 1.0, *, collection: str | None = None) -> int:
+        """Say that a hit was right for a query (1) or wrong (-1), or anything between; the vote's id.
+
+        It moves the chunk's score by at most 15 %, for this query and those that ask the same in other words, and goes
+        with the chunk. The latest 4,096 count. Raises `InputError`, `NotFoundError`.
+        """
+        name = collection or self._settings.collection
+        return searching.vote(self._collection(name), query, chunk_id, value, self._embedding)
+
+    def votes(self) -> list[Vote]:
+        """The votes of the collection, oldest first."""
+        with self._collection().catalog.reading() as db:
+            return votes.every(db)
+
+    def take_back_votes(self, ids: Sequence[int] | None = None) -> int:
+        """Undo votes, all of them if no ids are given; how many there were."""
+        with self._collection().catalog.transaction() as db:
+            return votes.remove(db, ids)
 
     # -- look -----------------------------------------------------------------------------------------------
 

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ragstone.collection import Collection, Snapshot
-from ragstone.errors import InputError, MismatchError, RagstoneError, StoreError
+from ragstone.errors import InputError, MismatchError, NotFoundError, RagstoneError, StoreError
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.retrieval import hybrid
 from ragstone.retrieval.hybrid import KeywordSource, Ranking
-from ragstone.store import documents, vectors
+from ragstone.retrieval.votes import REACH, voted
+from ragstone.store import documents, vectors, votes
 from ragstone.store.keyword_reader import WeighedQuery
 from ragstone.texts import unit_rows
 from ragstone.types import (
@@ -95,8 +96,10 @@ def search_collection(
     degraded = list(snapshot.degraded)
     with _timed(timings, "filter"):
         allowed = _allowed(collection, query.filter)
+    # Votes can lift what lies below the last hit asked for.
+    reach = query.top_k + (REACH if len(snapshot.votes) else 0)
     if query.mode == "hybrid":
-        keyword = _SearchedAhead(keyword, query, allowed)
+        keyword = _SearchedAhead(keyword, query.text, hybrid.pool_size(reach), allowed)
     with _timed(timings, "embed"):
         vector = _query_vector(snapshot, query, embedding, degraded)
     dense = snapshot.dense.at_recall(recall_keeper.asked(query.recall))
@@ -104,7 +107,7 @@ def search_collection(
         query.text,
         vector,
         mode=query.mode,
-        top_k=query.top_k,
+        top_k=reach,
         dense=dense,
         keyword=keyword,
         load_terms=snapshot.terms,
@@ -112,12 +115,34 @@ def search_collection(
         load_signs=lambda ids: _token_signs(collection, ids),
         allowed=allowed,
     )
+    if len(snapshot.votes):
+        most = np.inf if query.mode == "keyword" else 1.0
+        ranking = voted(ranking, snapshot.votes, query.text, vector, top_k=query.top_k, most=most)
     if vector is not None:
         recall_keeper.offer(dense, vector)
     with _timed(timings, "load"):
         hits = _hits(collection, ranking)
     missing = dict.fromkeys((*degraded, *ranking.degraded))
     return SearchResult(hits, tuple(missing), {**timings, **ranking.timings_ms})
+
+
+def vote(
+    collection: Collection, query: str, chunk_id: int, value: float, embedding: Callable[[], Embedder]
+) -> int:
+    """Store what somebody said of a chunk as an answer to a query; the vote's id.
+
+    Raises `InputError`, `NotFoundError` for a chunk that is not there; nothing is changed then.
+    """
+    if not -1 <= value <= 1 or value == 0:
+        raise InputError(f"a vote of {value}", hint="from -1 (wrong) to 1 (right), and not 0")
+    asked = Query.checked(query, top_k=1, mode="hybrid", filter=None, vector=None, recall=1.0)
+    vector = _query_vector(collection.snapshot(), asked, embedding, [])
+    with collection.catalog.transaction() as db:
+        if not documents.keyword_entries(db, [chunk_id]):
+            raise NotFoundError(
+                f"no chunk {chunk_id} in {collection.name}", hint="a hit's id; it changes when its text does"
+            )
+        return votes.put(db, chunk_id, query, vector, value)
 
 
 class _BeingRebuilt:
@@ -143,9 +168,8 @@ class _BeingRebuilt:
 class _SearchedAhead:
     """A keyword source whose answer to one query is fetched while the query is being embedded."""
 
-    def __init__(self, keyword: KeywordSource, query: Query, allowed: Ids | None) -> None:
-        top_k = hybrid.pool_size(query.top_k)
-        self._found = _AHEAD.submit(keyword.search, query.text, top_k=top_k, allowed=allowed)
+    def __init__(self, keyword: KeywordSource, query: str, top_k: int, allowed: Ids | None) -> None:
+        self._found = _AHEAD.submit(keyword.search, query, top_k=top_k, allowed=allowed)
         self.score = keyword.score
         self.weigh = keyword.weigh
         self.idf_of_words = keyword.idf_of_words

@@ -278,3 +278,20 @@ def test_eval_prints_a_table_and_the_documented_json(shell: Shell) -> None:
     assert [line.split()[0] for line in table] == ["harbours:", "mode", "keyword"]
     assert shell.run("eval", "harbours", "--modes", "psychic").status == 2
     assert shell.run("eval", "harbours", "--split", "train").status == 2
+
+
+def test_a_vote_is_given_listed_and_taken_back(shell: Shell) -> None:
+    write_documents(shell.folder / "docs")
+    assert shell.run("index", "docs").status == 0
+    given = shell.run("vote", "when does the ferry leave", "--hit", "1")
+    assert given.status == 0 and "vote 1 for" in given.out, given.err
+    listed = json.loads(shell.run("votes", "--json").out)["votes"]
+    assert [(vote["value"], vote["query"]) for vote in listed] == [(1.0, "when does the ferry leave")]
+    assert (
+        "votes"
+        in json.loads(shell.run("search", "when does the ferry leave", "--json").out)["hits"][0]["sources"]
+    )
+    assert shell.run("votes", "--undo", "1").status == 0
+    assert shell.run("votes", "--undo", "1").status == 1
+    beyond = shell.run("vote", "when does the ferry leave", "--hit", "90")
+    assert beyond.status == 1 and "nothing was changed" in beyond.err

@@ -20,6 +20,7 @@ from ragstone.cli import (
     searching,
     serving,
     tuning,
+    voting,
 )
 from ragstone.cli.failures import PIPE_CLOSED, guarded
 from ragstone.cli.invocation import Invocation
@@ -68,6 +69,8 @@ _add(searching.search, "search", 'ragstone search "tidal range" --filter "type:p
 _add(asking.ask, "ask", 'ragstone ask "Who signs off the maintenance log?"')
 _add(asking.chat, "chat", "ragstone chat --filter path:handbook/** --memory")
 _add(serving.serve, "serve", "ragstone serve ~/papers --open")
+_add(voting.vote, "vote", 'ragstone vote "when does the ferry leave" --hit 2')
+_add(voting.votes, "votes", "ragstone votes --undo 7")
 _add(documents.list_documents, "list", "ragstone list --filter type:markdown")
 _add(documents.delete, "delete", "ragstone delete notes/old-plan.md")
 _add(care.verify, "verify", "ragstone verify --json")

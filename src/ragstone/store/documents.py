@@ -21,6 +21,7 @@ import apsw
 import numpy as np
 
 from ragstone.errors import DocumentError, NotFoundError
+from ragstone.store import votes
 from ragstone.store.filters import compile_filter
 from ragstone.store.keyword_tail import KeywordEntry
 from ragstone.store.sql import first, row, rows
@@ -169,6 +170,7 @@ def remove_chunks(db: apsw.Connection, chunk_ids: Sequence[int]) -> None:
         db.execute("DELETE FROM chunks WHERE id = ?", (chunk_id,))
         db.execute("INSERT INTO changes (chunk_id, deleted) VALUES (?, 1)", (chunk_id,))
         db.execute("DELETE FROM token_signs WHERE chunk_id = ?", (chunk_id,))
+        votes.of_removed_chunk(db, chunk_id)
         db.execute("DELETE FROM unembedded WHERE chunk_id = ?", (chunk_id,))
         waiting = db.changes()
         db.execute("DELETE FROM pending_vectors WHERE chunk_id = ?", (chunk_id,))

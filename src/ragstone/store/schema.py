@@ -114,10 +114,27 @@ def m003_token_signs(db: apsw.Connection) -> None:
     """)
 
 
+def m005_votes(db: apsw.Connection) -> None:
+    """What people said of hits. A vote goes with its chunk."""
+    db.execute("""
+        CREATE TABLE votes (
+            id       INTEGER PRIMARY KEY AUTOINCREMENT,
+            chunk_id INTEGER NOT NULL,
+            query    TEXT NOT NULL,
+            vector   BLOB,                                      -- the query's, float16; NULL where no model was at hand
+            value    REAL NOT NULL,                             -- -1 to 1
+            given_s  REAL NOT NULL
+        ) STRICT;
+        CREATE INDEX votes_of_chunk ON votes (chunk_id);
+        INSERT INTO counters VALUES ('vote_changes', 0);
+    """)
+
+
 MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (
     m001_documents_chunks_vectors,
     m002_plans,
     m003_token_signs,
+    m005_votes,
 )
 
 
