@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ragstone import Ragstone
-from ragstone.store.schema import MIGRATIONS
+from ragstone.store.schema import MIGRATIONS, m003_token_signs
 from ragstone.store.sql import rows
 
 TEXTS = {
@@ -76,7 +76,9 @@ def test_a_store_from_before_is_brought_up_to_date_and_searched(engine: Ragstone
     catalog = tmp_path / "collections" / "default" / "catalog.sqlite"
     db = apsw.Connection(str(catalog))
     db.execute("DROP TABLE token_signs")
-    db.pragma("user_version", len(MIGRATIONS) - 1)
+    db.execute("DROP TABLE names")
+    db.execute("DELETE FROM counters WHERE name = 'names_version'")
+    db.pragma("user_version", MIGRATIONS.index(m003_token_signs))
     db.close()
     with Ragstone(tmp_path) as reopened:
         assert sorted(hit.uri for hit in reopened.search("grain").hits) == sorted(found)

@@ -32,6 +32,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "enable_streaming": ("false", False),
     "top_k": ("25", 25),
     "recall": ("0.9", 0.9),
+    "graph": ("false", False),
     "chunk_tokens": ("128", 128),
     "max_file_bytes": ("1000", 1000),
     "reader_workers": ("2", 2),

@@ -21,6 +21,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 
+from ragstone import links
 from ragstone.errors import (
     DamagedError,
     DiskFullError,
@@ -33,6 +34,7 @@ from ragstone.errors import (
 from ragstone.index.dense import DenseIndex, Tail
 from ragstone.index.plans import Plan
 from ragstone.index.segment import Segment
+from ragstone.links import NameLinks
 from ragstone.retrieval.votes import NO_VOTES, Votes
 from ragstone.segments import SegmentStore, set_aside
 from ragstone.store import documents, vectors, votes
@@ -67,14 +69,15 @@ logger = logging.getLogger("ragstone")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a search uses: one state of the vectors, the keyword index, and what is missing from them.
+    """What a search uses: one state of the vectors, the keyword index and the graph, and what is missing from them.
 
-    `dense` and `keyword` are None before the first write, or while they wait to be rebuilt.
+    `dense`, `keyword` and `graph` are None before the first write, or while they wait to be rebuilt.
     """
 
     identity: Identity | None
     dense: DenseIndex | None
     keyword: KeywordReader | None
+    graph: NameLinks | None
     terms: ChunkTerms
     degraded: tuple[Degraded, ...]
     votes: Votes = NO_VOTES
@@ -102,7 +105,7 @@ class Collection:
         self._refreshing = threading.RLock()
         self._version = -1
         self._retry_at_s = math.inf
-        self._snapshot = Snapshot(None, None, None, ChunkTerms(self.catalog), ())
+        self._snapshot = Snapshot(None, None, None, None, ChunkTerms(self.catalog), ())
         self._tail = Tail.empty(0)
         self._tail_sequence = 0
         self._removals = -1
@@ -143,10 +146,11 @@ class Collection:
     def _read_snapshot(self) -> Snapshot:
         identity = self.catalog.identity()
         if identity is None:
-            return Snapshot(None, None, None, ChunkTerms(self.catalog), ())
+            return Snapshot(None, None, None, None, ChunkTerms(self.catalog), ())
         degraded: list[Degraded] = []
         dense = self._read_dense(identity, degraded)
         keyword = self._read_keyword(degraded)
+        graph = self._read_graph(keyword, degraded)
         self._retry_at_s = time.monotonic() + RETRY_S if degraded else math.inf
         with self.catalog.reading() as db:
             waiting = documents.waiting(db).unembedded
@@ -154,7 +158,9 @@ class Collection:
             self._read_votes(db, identity)
         if waiting:
             degraded.append(Degraded("dense", f"{waiting:,} of {chunks:,} chunks have no vector yet"))
-        return Snapshot(identity, dense, keyword, ChunkTerms(self.catalog), tuple(degraded), self._votes)
+        return Snapshot(
+            identity, dense, keyword, graph, ChunkTerms(self.catalog), tuple(degraded), self._votes
+        )
 
     def _read_dense(self, identity: Identity, degraded: list[Degraded]) -> DenseIndex:
         with self.catalog.reading() as db:
@@ -264,6 +270,21 @@ class Collection:
             return state, KeywordTail(tuple(self._waiting.values()), changes.deleted)
         raise DamagedError(f"the keyword index at {index.sequence} is older than the catalog's log")
 
+    def _read_graph(self, keyword: KeywordReader | None, degraded: list[Degraded]) -> NameLinks | None:
+        try:
+            with self.catalog.reading() as db:
+                current = links.are_current(db)
+            if not current:  # the collection is from before there were names, or their rules have changed
+                with self.writing():
+                    self.rebuild_names()
+        except LockedError:
+            degraded.append(Degraded("graph", "the names of documents are being collected"))
+            return None
+        except StoreError as error:  # a full disk, say: searching goes on without
+            degraded.append(Degraded("graph", f"the names of documents cannot be collected: {error.message}"))
+            return None
+        return NameLinks(self.catalog, keyword)
+
     # -- writing ---------------------------------------------------------------------------------------
 
     @contextmanager
@@ -273,6 +294,7 @@ class Collection:
             with self._recovering:
                 if not self._recovered:  # nobody in this process has written yet, and no other process can
                     self.segments.remove_orphans()
+                    self._collect_names()
                     self._recovered = True
             yield
 
@@ -348,6 +370,18 @@ class Collection:
                 documents.trim_changes(db, sequence)
             self._version = -1  # a commit may have been seen already, with the old index
         return index
+
+    def _collect_names(self) -> None:
+        """Collect the names of documents, unless they were collected by the rules of this version."""
+        with self.catalog.reading() as db:
+            current = links.are_current(db)
+        if not current:
+            self.rebuild_names()
+
+    def rebuild_names(self) -> None:
+        """Collect the names of all documents anew. The caller holds the lock."""
+        with self.catalog.transaction() as db:
+            links.rebuild(db)
 
     def seal(self) -> None:
         """Turn the pending vectors into a segment. The caller holds the lock."""

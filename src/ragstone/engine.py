@@ -215,24 +215,52 @@ class Ragstone:
         collections: Sequence[str] | None = None,
         vector: npt.ArrayLike | None = None,
         recall: float | None = None,
+        graph: bool | None = None,
     ) -> SearchResult:
         """The best chunks for a query, best first.
 
         `top_k` is 1 to 1,000 (the setting `top_k` if not given); `filter` is the language of
         `ragstone.store.filters` and always leaves `top_k` hits where so many match; several `collections`
         are merged by score; `vector` (dim,) stands in for the query's embedding; `recall`, above 0 and up to
-        1.0 (exact), is the share of the true nearest chunks to find where an index is approximate. What could
-        not take part is in `degraded`. Raises `InputError`, `NotFoundError`, `MismatchError`.
+        1.0 (exact), is the share of the true nearest chunks to find where an index is approximate; `graph` (the
+        setting if not given): whether hybrid mode follows the names of documents. What could not take part is in
+        `degraded`. Raises `InputError`, `NotFoundError`, `MismatchError`.
         """
+        asked = Query.checked(
+            query,
+            top_k=self._settings.top_k if top_k is None else top_k,
+            mode=mode,
+            filter=filter,
+            vector=vector,
+            recall=self._settings.recall if recall is None else recall,
+            graph="on" if (self._settings.graph if graph is None else graph) else "off",
+        )
+        return self._searched(asked, collections)
+
+    def graph_search(
+        self,
+        query: str,
+        *,
+        top_k: int = 8,
+        filter: str | None = None,  # noqa: A002  - the word users know
+        collections: Sequence[str] | None = None,
+    ) -> SearchResult:
+        """Only what the graph of names leads to: chunks of documents that the query names, or that the passages which
+        fit it best name; best first, and in `names` which they were. Otherwise like `search`.
+        """
+        asked = Query.checked(
+            query,
+            top_k=top_k,
+            mode="hybrid",
+            filter=filter,
+            vector=None,
+            recall=self._settings.recall,
+            graph="only",
+        )
+        return self._searched(asked, collections)
+
+    def _searched(self, asked: Query, collections: Sequence[str] | None) -> SearchResult:
         with PerformanceTimer("search", self.monitor) as timer:
-            asked = Query.checked(
-                query,
-                top_k=self._settings.top_k if top_k is None else top_k,
-                mode=mode,
-                filter=filter,
-                vector=vector,
-                recall=self._settings.recall if recall is None else recall,
-            )
             names = list(collections) if collections else [self._settings.collection]
             results = [
                 search_collection(self._collection(name), asked, self._embedding, self._recall_keeper(name))
@@ -246,6 +274,7 @@ class Ragstone:
             hits=tuple(merge([r.hits for r in results], top_k=asked.top_k, score=lambda hit: hit.score)),
             degraded=tuple(dict.fromkeys(entry for r in results for entry in r.degraded)),
             timings_ms=total_ms,
+            names=tuple(name for r in results for name in r.names),
         )
 
     def ask(

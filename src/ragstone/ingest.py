@@ -20,6 +20,7 @@ from ragstone.collection import SEAL_ROWS, TAIL_ROWS, Collection
 from ragstone.documents.pool import ReaderPool
 from ragstone.documents.walk import FileEntry, walk
 from ragstone.errors import CancelledError, DocumentError, InputError
+from ragstone.graph.names import name_key, names_of
 from ragstone.index.segment_files import METRIC
 from ragstone.store import documents, vectors
 from ragstone.store.catalog import Identity
@@ -298,7 +299,9 @@ def commit_documents(collection: Collection, batch: Sequence[Prepared]) -> int:
     with collection.catalog.transaction() as db:
         first_new = documents.last_chunk_id(db) + 1
         for item in batch:
-            stored = documents.put_document(db, item.source, item.document, item.chunks)
+            stored = documents.put_document(
+                db, item.source, item.document, item.chunks, names=name_keys(item.document.title)
+            )
             written += len(stored.new_chunks)
         twins = vectors.twins_with_vectors(db, first_new)
         if twins and snapshot.dense is not None:
@@ -314,6 +317,11 @@ def commit_documents(collection: Collection, batch: Sequence[Prepared]) -> int:
             )
     collection.follow_changes()
     return written
+
+
+def name_keys(title: str) -> list[int]:
+    """The keys of the names that a title gives its document."""
+    return [name_key(name) for name in names_of(title)]
 
 
 # -- vectors -------------------------------------------------------------------------------------------------

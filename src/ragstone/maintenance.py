@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ragstone import links
 from ragstone.collection import KEYWORD_FOLDER, SEGMENTS_FOLDER, Collection
 from ragstone.errors import DamagedError, RagstoneError
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import read_manifest, verify_files
 from ragstone.index.trust import trust
-from ragstone.store import documents, vectors
+from ragstone.store import documents, names, vectors
 from ragstone.store.keyword import KeywordIndex, damaged_files
 from ragstone.types import Ids
 
@@ -84,6 +85,7 @@ def verify(collection: Collection, *, stopped: threading.Event | None = None) ->
     if not problems:
         _compare_vectors(np.concatenate([np.empty(0, np.int64), *sealed]), known, problems)
     _check_keyword(collection, problems)
+    _check_graph(collection, problems)
     return VerifyReport(tuple(problems), (), len(rows), counts.chunks, bytes_read)
 
 
@@ -210,6 +212,17 @@ def _keyword_difference(collection: Collection, index: KeywordIndex) -> str:
     return f"it holds {len(held):,} chunks, the catalog {len(chunks):,}; {differing:,} differ"
 
 
+def _check_graph(collection: Collection, problems: list[Problem]) -> None:
+    with collection.catalog.reading() as db:
+        if not links.are_current(db):
+            problems.append(Problem("graph", "graph_differs", "its names were collected by other rules"))
+            return
+        differing = len(links.expected_edges(db) ^ names.edges(db))
+    if differing:
+        message = f"{differing:,} edges are not what the titles of documents say"
+        problems.append(Problem("graph", "graph_differs", message))
+
+
 # -- cures -----------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +237,10 @@ def _mend_segment(collection: Collection, problem: Problem) -> None:
 
 def _rebuild_keyword(collection: Collection, problem: Problem) -> None:
     collection.rebuild_keyword()
+
+
+def _rebuild_graph(collection: Collection, problem: Problem) -> None:
+    collection.rebuild_names()
 
 
 def _queue_lost(collection: Collection, problem: Problem) -> None:
@@ -257,4 +274,5 @@ _MENDERS: dict[str, Callable[[Collection, Problem], None]] = {
     "rows_doubled": _keep_one,
     "keyword_damaged": _rebuild_keyword,
     "keyword_differs": _rebuild_keyword,
+    "graph_differs": _rebuild_graph,
 }

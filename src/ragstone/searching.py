@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ragstone.collection import Collection, Snapshot
 from ragstone.errors import InputError, MismatchError, NotFoundError, RagstoneError, StoreError
+from ragstone.graph.walk import Step
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.retrieval import hybrid
 from ragstone.retrieval.hybrid import KeywordSource, Ranking
@@ -23,6 +25,7 @@ from ragstone.texts import unit_rows
 from ragstone.types import (
     Degraded,
     Embedder,
+    FollowedName,
     Hit,
     Ids,
     QueryTokens,
@@ -33,6 +36,8 @@ from ragstone.types import (
     Vector,
 )
 
+GraphUse = Literal["off", "on", "only"]
+
 MAX_QUERY_CHARS = 10_000  # a query is a question or a passage, not a document
 MAX_TOP_K = 1_000
 # Keyword searches beside the embedding of their queries: 2 to 4 ms each, so that a few threads serve many callers.
@@ -41,7 +46,10 @@ _AHEAD = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ragstone-keyword"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A checked query; `vector`, where given, stands in for its embedding; `recall` 1.0 is exact."""
+    """A checked query; `vector`, where given, stands in for its embedding; `recall` 1.0 is exact.
+
+    `graph`: whether a hybrid search also walks the graph of names; `only`: whether it gives nothing else.
+    """
 
     text: str
     top_k: int
@@ -49,6 +57,7 @@ class Query:
     filter: str | None
     vector: npt.ArrayLike | None
     recall: float
+    graph: GraphUse
 
     @classmethod
     def checked(
@@ -60,6 +69,7 @@ class Query:
         filter: str | None,  # noqa: A002  - the word users know
         vector: npt.ArrayLike | None,
         recall: float,
+        graph: GraphUse,
     ) -> Query:
         """Raises `InputError` that names what is out of range."""
         if not text.strip():
@@ -72,7 +82,7 @@ class Query:
             raise InputError(f"no mode {mode!r}", hint="one of hybrid, dense, keyword")
         if not 0 < recall <= 1:
             raise InputError(f"recall is {recall}, the range is above 0 up to 1.0 (exact)")
-        return cls(text, top_k, mode, filter, vector, recall)
+        return cls(text, top_k, mode, filter, vector, recall, graph)
 
 
 def search_collection(
@@ -93,7 +103,7 @@ def search_collection(
     if snapshot.dense is None:
         return SearchResult((), snapshot.degraded, timings)  # nothing has been written yet
     keyword: KeywordSource = snapshot.keyword or _BeingRebuilt()
-    degraded = list(snapshot.degraded)
+    degraded = [entry for entry in snapshot.degraded if entry.source != "graph" or query.graph != "off"]
     with _timed(timings, "filter"):
         allowed = _allowed(collection, query.filter)
     # Votes can lift what lies below the last hit asked for.
@@ -113,6 +123,8 @@ def search_collection(
         load_terms=snapshot.terms,
         tokens=_query_tokens(query, embedding) if query.mode == "hybrid" and vector is not None else None,
         load_signs=lambda ids: _token_signs(collection, ids),
+        links=snapshot.graph.within(allowed) if query.graph != "off" and snapshot.graph is not None else None,
+        reached_only=query.graph == "only",
         allowed=allowed,
     )
     if len(snapshot.votes):
@@ -123,7 +135,13 @@ def search_collection(
     with _timed(timings, "load"):
         hits = _hits(collection, ranking)
     missing = dict.fromkeys((*degraded, *ranking.degraded))
-    return SearchResult(hits, tuple(missing), {**timings, **ranking.timings_ms})
+    names = tuple(_name(step, collection.name) for step in ranking.steps)
+    return SearchResult(hits, tuple(missing), {**timings, **ranking.timings_ms}, names)
+
+
+def _name(step: Step, collection: str) -> FollowedName:
+    link = step.link
+    return FollowedName(link.written, link.weight, step.from_chunk, tuple(link.chunk_ids), collection)
 
 
 def vote(
@@ -135,7 +153,7 @@ def vote(
     """
     if not -1 <= value <= 1 or value == 0:
         raise InputError(f"a vote of {value}", hint="from -1 (wrong) to 1 (right), and not 0")
-    asked = Query.checked(query, top_k=1, mode="hybrid", filter=None, vector=None, recall=1.0)
+    asked = Query.checked(query, top_k=1, mode="hybrid", filter=None, vector=None, recall=1.0, graph="off")
     vector = _query_vector(collection.snapshot(), asked, embedding, [])
     with collection.catalog.transaction() as db:
         if not documents.keyword_entries(db, [chunk_id]):

@@ -160,6 +160,11 @@ class Settings(BaseModel):
         description="share of the true nearest chunks that an approximate index has to find; 1 searches exactly",
     )
 
+    graph: bool = Field(
+        default=True,
+        description="whether hybrid search also follows the names of documents in query and passages",
+    )
+
     chunk_tokens: int | None = Field(
         default=None,
         ge=32,

@@ -12,16 +12,17 @@ from ragstone.collection import Collection
 from ragstone.index.recall_keeper import ObservedRecall
 from ragstone.monitoring.records import Gauge, Latency
 from ragstone.store import documents, vectors
+from ragstone.store.names import counts as graph_counts
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
     """A collection in numbers.
 
-    `unembedded` chunks wait for a vector, `pending` vectors for a segment; `bytes` is what the collection
-    takes on disk. `model` and `dim` are None before the first write. `latencies_ms`, by operation and
-    `operation.stage` (`search`, `search.embed`), covers this process, as does `recall`, None until an approximate
-    search was sampled.
+    `unembedded` chunks wait for a vector, `pending` vectors for a segment; `bytes` is what the collection takes on
+    disk. `graph_nodes` are names, `graph_edges` names times the documents that bear each. `model` and `dim` are None
+    before the first write. `latencies_ms`, by operation and `operation.stage` (`search`, `search.embed`), covers this
+    process, as does `recall`, None until an approximate search was sampled.
     """
 
     collection: str
@@ -32,6 +33,8 @@ class Stats:
     pending: int
     segments: int
     tombstones: int
+    graph_nodes: int
+    graph_edges: int
     bytes: int
     model: str | None
     dim: int | None
@@ -43,7 +46,7 @@ class Stats:
 
 def collection_stats(collection: Collection | None, name: str) -> Stats:
     """The collection's own part of `Stats`; zeros where there is none yet."""
-    empty = Stats(name, (), 0, 0, 0, 0, 0, 0, 0, None, None, (), None, {}, {})
+    empty = Stats(name, (), 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None, (), None, {}, {})
     if collection is None:
         return empty
     snapshot = collection.snapshot()
@@ -51,6 +54,7 @@ def collection_stats(collection: Collection | None, name: str) -> Stats:
     with collection.catalog.reading() as db:
         counts = documents.counts(db)
         segments = len(vectors.segments(db))
+        graph = graph_counts(db)
     return replace(
         empty,
         documents=counts.documents,
@@ -59,6 +63,8 @@ def collection_stats(collection: Collection | None, name: str) -> Stats:
         pending=counts.pending,
         segments=segments,
         tombstones=counts.tombstones,
+        graph_nodes=graph.nodes,
+        graph_edges=graph.edges,
         bytes=_bytes_on_disk(collection.folder),
         model=identity.model_id if identity else None,
         dim=identity.dim if identity else None,

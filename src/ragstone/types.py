@@ -149,9 +149,9 @@ class TokenEmbedder(Embedder, Protocol):
 class Hit:
     """One found chunk. `score` is higher for better, in [0, 1] for hybrid mode.
 
-    `text == document_text(uri)[start:end]`. `sources` maps each source that scored it (`dense`,
-    `keyword`) to its own score. `page` is 1-based, None where the format has no pages; `time_s` is
-    seconds into the recording for subtitles, else None.
+    `text == document_text(uri)[start:end]`. `sources` maps each source that scored it (`dense`, `keyword`) to its own
+    score, and `graph` to the share of the way to 1 that names raised it by. `page` is 1-based, None where there are
+    no pages; `time_s` is seconds into the recording for subtitles, else None.
     """
 
     id: int
@@ -178,12 +178,30 @@ class Degraded:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowedName:
+    """A name of documents that a search followed, as written in the query or, with `from_chunk`, in that passage.
+
+    `weight` in [0, 1] is higher for rarer names; `chunk_ids` are those of the documents that bear it.
+    """
+
+    name: str
+    weight: float
+    from_chunk: int | None
+    chunk_ids: tuple[int, ...]
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Hits, best first (ties by id, ascending), and what it took; `timings_ms` is per stage."""
+    """Hits, best first (ties by id, ascending), and what it took; `timings_ms` is per stage.
+
+    `names` are those that the graph followed, the query's first.
+    """
 
     hits: tuple[Hit, ...]
     degraded: tuple[Degraded, ...]
     timings_ms: Mapping[str, float]
+    names: tuple[FollowedName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,7 @@ def test_eval_prints_a_table_and_the_documented_json(shell: Shell) -> None:
     assert (report["dataset"], report["queries"]) == ("harbours", 1)
     assert list(report["modes"]) == ["hybrid", "dense", "keyword"]
     for scores in report["modes"].values():
-        assert set(scores) == {"ndcg@10", "recall@10", "recall@100", "mrr@10", "p50_ms", "p95_ms"}
+        assert set(scores) == {"ndcg@10", "recall@5", "recall@10", "recall@100", "mrr@10", "p50_ms", "p95_ms"}
         assert scores["ndcg@10"] == 1.0
     table = shell.run("eval", "harbours", "--modes", "keyword").out.splitlines()
     assert [line.split()[0] for line in table] == ["harbours:", "mode", "keyword"]

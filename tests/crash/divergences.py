@@ -1,4 +1,4 @@
-"""Catalog, segments and keyword index made to disagree, one way at a time: `doctor --repair` mends each (A6).
+"""Catalog, segments, keyword index and graph made to disagree, one way at a time: `doctor --repair` mends each (A6).
 
     python -m tests.crash.divergences [--tries N] [--kind KIND] [--seed S]
 
@@ -204,6 +204,20 @@ def _keyword_note_missing(scene: Scene) -> None:
     (scene.folder / "keyword" / "meta.note").unlink()
 
 
+def _name_lost(scene: Scene) -> None:
+    scene.run("DELETE FROM names WHERE document_id = (SELECT max(document_id) FROM names)")
+
+
+def _name_of_a_stranger(scene: Scene) -> None:
+    scene.run("INSERT INTO names VALUES (?, ?)", scene.choice.getrandbits(63), 1_000_000)
+
+
+def _names_of_other_rules(scene: Scene) -> None:
+    """As an older ragstone left them; opening is enough to mend that."""
+    scene.run("DELETE FROM names")
+    scene.run("UPDATE counters SET value = 0 WHERE name = 'names_version'")
+
+
 # What is done, and whether vectors are lost by it, which only the embedder can bring back.
 KINDS: Mapping[str, tuple[Callable[[Scene], None], bool]] = {
     "segment_missing": (_segment_missing, True),
@@ -227,6 +241,9 @@ KINDS: Mapping[str, tuple[Callable[[Scene], None], bool]] = {
     "keyword_has_a_stranger": (_keyword_has_a_stranger, False),
     "keyword_has_another": (_keyword_has_another, False),
     "keyword_note_missing": (_keyword_note_missing, False),
+    "name_lost": (_name_lost, False),
+    "name_of_a_stranger": (_name_of_a_stranger, False),
+    "names_of_other_rules": (_names_of_other_rules, False),
 }
 
 

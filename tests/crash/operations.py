@@ -71,7 +71,7 @@ def opened(folder: Path, collection: str = "default") -> Iterator[Ragstone]:
 
 def put(engine: Ragstone, texts: Texts) -> None:
     """Add or replace documents."""
-    engine.add(list(texts.values()), uris=list(texts))
+    engine.add(list(texts.values()), uris=list(texts), titles=list(texts))  # titles are names in the graph
 
 
 def build(folder: Path, *, precision: Precision = "float16") -> None:

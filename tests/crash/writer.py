@@ -222,6 +222,7 @@ class Writer:
         self.engine.add(
             [text_of(number, version) for number, version in versions.items()],
             uris=[self.uri(number) for number in numbers],
+            titles=[f"Text {number}" for number in numbers],
         )
         for number, version in versions.items():
             self.acknowledge(number, version)

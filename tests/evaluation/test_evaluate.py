@@ -85,7 +85,15 @@ def test_a_test_set_that_every_mode_answers_scores_1_in_the_promised_json(tmp_pa
     assert (report["dataset"], report["queries"]) == ("tiny set", 3)
     assert list(report["modes"]) == ["hybrid", "dense", "keyword"]
     for scores in report["modes"].values():
-        assert list(scores) == ["ndcg@10", "recall@10", "recall@100", "mrr@10", "p50_ms", "p95_ms"]
+        assert list(scores) == [
+            "ndcg@10",
+            "recall@5",
+            "recall@10",
+            "recall@100",
+            "mrr@10",
+            "p50_ms",
+            "p95_ms",
+        ]
         assert [scores[name] for name in list(scores)[:4]] == [1.0, 1.0, 1.0, 1.0]
         assert 0 < scores["p50_ms"] <= scores["p95_ms"]
     assert (seen[0].stage, seen[0].done, seen[-1]) == ("index", 4, EvaluationProgress("search", 9, 9))

@@ -122,6 +122,7 @@ def _details(found: Stats) -> list[tuple[str, str]]:
         ("waiting", waiting),
         *([("recall", recall)] if recall else []),
         ("tombstones", f"{found.tombstones:,}"),
+        ("graph", f"{terminal.count(found.graph_nodes, 'name')}, {found.graph_edges:,} edges to documents"),
         ("collections", ", ".join(found.collections) or "none yet"),
         *_latencies(found),
     ]

@@ -83,9 +83,9 @@ def _progress() -> Iterator[Callable[[EvaluationProgress], None]]:
 def _show(report: EvaluationReport) -> None:
     queries = "1 query" if report.queries == 1 else f"{report.queries:,} queries"
     terminal.say(f"{report.dataset}: {queries}", style="bold")
-    terminal.say("mode      nDCG@10  recall@10  recall@100  MRR@10    p50 ms    p95 ms")
+    terminal.say("mode      nDCG@10  recall@5  recall@10  recall@100  MRR@10    p50 ms    p95 ms")
     for mode, scores in report.modes.items():
         terminal.say(
-            f"{mode:<9} {scores.ndcg_10:7.4f} {scores.recall_10:10.4f} {scores.recall_100:11.4f} "
-            f"{scores.mrr_10:7.4f} {scores.p50_ms:9.2f} {scores.p95_ms:9.2f}"
+            f"{mode:<9} {scores.ndcg_10:7.4f} {scores.recall_5:9.4f} {scores.recall_10:10.4f} "
+            f"{scores.recall_100:11.4f} {scores.mrr_10:7.4f} {scores.p50_ms:9.2f} {scores.p95_ms:9.2f}"
         )

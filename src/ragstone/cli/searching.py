@@ -37,12 +37,16 @@ def search(
     mode: Annotated[Mode, typer.Option(help="Meaning and words, meaning only, or words only.")] = Mode.HYBRID,
     filter_text: FilterOption = None,
     across: AcrossOption = None,
+    graph: Annotated[
+        bool | None,
+        typer.Option("--graph/--no-graph", help="Follow the names of documents.", show_default="as set"),
+    ] = None,
     json_output: JsonFlag = False,
 ) -> int:
     """Show the passages that fit a query best."""
     with invocation.of(context).engine(top_k=top_k) as engine:
         result = engine.search(
-            query, mode=mode.value, filter=filter_text, collections=invocation.names(across)
+            query, mode=mode.value, filter=filter_text, collections=invocation.names(across), graph=graph
         )
     if json_output:
         from ragstone.wire import search_json

@@ -37,6 +37,7 @@ class ModeScores:
     """Means over the queries, each in [0, 1], and latencies of `top_k` 10 searches in milliseconds."""
 
     ndcg_10: float
+    recall_5: float
     recall_10: float
     recall_100: float
     mrr_10: float
@@ -111,6 +112,7 @@ def to_json(report: EvaluationReport) -> dict[str, Any]:
         "modes": {
             mode: {
                 "ndcg@10": round(scores.ndcg_10, 4),
+                "recall@5": round(scores.recall_5, 4),
                 "recall@10": round(scores.recall_10, 4),
                 "recall@100": round(scores.recall_100, 4),
                 "mrr@10": round(scores.mrr_10, 4),
@@ -129,7 +131,7 @@ def best_documents(uris: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    scores: tuple[float, float, float, float]  # nDCG@10, recall@10, recall@100, MRR@10
+    scores: tuple[float, float, float, float, float]  # nDCG@10, recall@5, recall@10, recall@100, MRR@10
     latency_ms: float
 
 
@@ -146,6 +148,7 @@ def _judge(
     return _Judged(
         scores=(
             ndcg(ranking, grades, k=10),
+            recall(ranking, grades, k=5),
             recall(ranking, grades, k=10),
             recall(ranking, grades, k=100),
             reciprocal_rank(ranking, grades, k=10),
@@ -155,11 +158,11 @@ def _judge(
 
 
 def _means(judged: Sequence[_Judged]) -> ModeScores:
-    ndcg_10, recall_10, recall_100, mrr_10 = (
+    ndcg_10, recall_5, recall_10, recall_100, mrr_10 = (
         fmean(column) for column in zip(*(j.scores for j in judged), strict=True)
     )
     p50_ms, p95_ms = np.percentile([j.latency_ms for j in judged], [50, 95]).tolist()
-    return ModeScores(ndcg_10, recall_10, recall_100, mrr_10, p50_ms, p95_ms)
+    return ModeScores(ndcg_10, recall_5, recall_10, recall_100, mrr_10, p50_ms, p95_ms)
 
 
 def _selected(dataset: Dataset, query_ids: QuerySelection) -> list[str]:

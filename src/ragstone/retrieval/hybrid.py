@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Protocol
 
 import numpy as np
 
 from ragstone.errors import InputError, RagstoneError
+from ragstone.graph.walk import Links, Step, Walk, walk
 from ragstone.retrieval.fusion import diffused, fuse, with_signals
 from ragstone.retrieval.late_interaction import similarity, token_weights
 from ragstone.retrieval.signals import Scores, TextSignals, text_signals
@@ -80,7 +81,8 @@ class Ranking:
     """Chunks, best first, ties by id: (n,) ids, (n,) scores, and per id each source's own score.
 
     Hybrid scores lie in [0, 1] and are comparable across queries and collections; dense ones are cosines,
-    keyword ones BM25. `degraded` names a source that failed while the other answered.
+    keyword ones BM25. `degraded` names a source that failed while the other answered. `steps` are the names that were
+    followed from the query and the best chunks.
     """
 
     ids: Ids
@@ -88,6 +90,7 @@ class Ranking:
     sources: Mapping[int, Mapping[str, float]]
     degraded: tuple[Degraded, ...]
     timings_ms: Mapping[str, float]
+    steps: Sequence[Step] = ()
 
 
 def pool_size(top_k: int) -> int:
@@ -106,6 +109,8 @@ def search(
     load_terms: Callable[[Ids], Sequence[Sequence[str]]],
     tokens: QueryTokens | None = None,
     load_signs: Callable[[Ids], Sequence[bytes]] = lambda ids: [b""] * len(ids),
+    links: Links | None = None,
+    reached_only: bool = False,
     allowed: Ids | None = None,
 ) -> Ranking:
     """The best `top_k` chunks for a query.
@@ -113,7 +118,8 @@ def search(
     `vector` is the query's embedding; without one hybrid mode answers by keyword alone (the caller knows
     why and reports it) and dense mode is an `InputError`. `allowed` holds sorted document ids; `load_terms`
     gives the analysed words of chunks as the keyword index has them, in the order asked for. `tokens` are the query's,
-    `load_signs` gives what is stored of chunks' tokens (empty for a chunk that has none). A source that raises a
+    `load_signs` gives what is stored of chunks' tokens (empty for a chunk that has none). `links` are the graph's, to
+    allowed documents, None to do without; `reached_only` leaves out what they did not lead to. A source that raises a
     `RagstoneError` is reported in `degraded` while the other answers; if there is no other, it is raised.
     """
     if top_k < 1:
@@ -129,17 +135,40 @@ def search(
     with _timed("rerank", timings):
         similar = None if tokens is None else _late_interaction(query, tokens, keyword, load_signs)
         scores = _reranked(candidates, dense=dense, load_terms=load_terms, similar=similar)
-    ids = candidates.ids
+    found = dict(zip(candidates.ids.tolist(), scores.tolist(), strict=True))
+    walked = Walk(found, {}, ())
+    if links is not None:
+        try:
+            with _timed("graph", timings):
+                walked = walk(found, query, links)
+        except RagstoneError as error:
+            degraded = (*degraded, Degraded("graph", str(error)))
+    if reached_only:
+        walked = replace(walked, scores={id_: walked.scores[id_] for id_ in walked.lifts})
+    own = {
+        id_: _own_scores(cosine, bm25)
+        for id_, cosine, bm25 in zip(found, candidates.cosine.tolist(), candidates.bm25.tolist(), strict=True)
+    }
+    return _ranking(walked, own, top_k=top_k, degraded=degraded, timings=timings)
+
+
+def _ranking(
+    walked: Walk,
+    own: Mapping[int, Mapping[str, float]],
+    *,
+    top_k: int,
+    degraded: tuple[Degraded, ...],
+    timings: Mapping[str, float],
+) -> Ranking:
+    """The best of what was found or reached; `own` are the scores that the sources gave to what they found."""
+    ids = np.fromiter(walked.scores.keys(), np.int64, len(walked.scores))
+    scores = np.fromiter(walked.scores.values(), np.float32, len(walked.scores))
     order = np.lexsort((ids, -scores))[:top_k]
-    return Ranking(
-        ids=ids[order],
-        scores=scores[order],
-        sources={
-            int(ids[i]): _own_scores(float(candidates.cosine[i]), float(candidates.bm25[i])) for i in order
-        },
-        degraded=degraded,
-        timings_ms=timings,
-    )
+    sources = {
+        id_: {**own.get(id_, {}), **({"graph": walked.lifts[id_]} if id_ in walked.lifts else {})}
+        for id_ in ids[order].tolist()
+    }
+    return Ranking(ids[order], scores[order], sources, degraded, timings, walked.steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ class SearchRequest(_Request):
     k: Annotated[int, Field(ge=1, le=MAX_SEARCH_K)] = 10
     mode: SearchMode = "hybrid"
     filter: Filter | None = None
+    graph: bool | None = None  # as set, if not given
     collection: Annotated[tuple[CollectionName, ...], Field(max_length=MAX_COLLECTIONS)] = ()
 
 

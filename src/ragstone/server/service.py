@@ -110,6 +110,7 @@ class Service:
                 mode=request.mode,
                 filter=request.filter or None,
                 collections=request.collection or None,
+                graph=request.graph,
             )
         )
 

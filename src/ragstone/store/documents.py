@@ -24,6 +24,7 @@ from ragstone.errors import DocumentError, NotFoundError
 from ragstone.store import votes
 from ragstone.store.filters import compile_filter
 from ragstone.store.keyword_tail import KeywordEntry
+from ragstone.store.names import drop_names, put_names
 from ragstone.store.sql import first, row, rows
 from ragstone.types import Chunk, DocumentInfo, Hit, Ids, Metadata, ParsedDocument
 
@@ -97,14 +98,20 @@ class Stored:
 
 
 def put_document(
-    db: apsw.Connection, source: Source, document: ParsedDocument, chunks: Sequence[Chunk]
+    db: apsw.Connection,
+    source: Source,
+    document: ParsedDocument,
+    chunks: Sequence[Chunk],
+    *,
+    names: Sequence[int] = (),
 ) -> Stored:
-    """Store a document in place of any with the same uri.
+    """Store a document in place of any with the same uri; `names` are the keys of what it is called.
 
     A chunk whose embedding text is unchanged keeps its id, and with it its vector; the others are queued
     for embedding and for the keyword index.
     """
     document_id = _put_row(db, source, document, len(chunks))
+    put_names(db, document_id, names)
     kept: defaultdict[bytes, list[int]] = defaultdict(list)
     query = "SELECT id, embedding_sha256 FROM chunks WHERE document_id = ? ORDER BY ordinal DESC"
     for chunk_id, key in rows(db, query, (document_id,)):
@@ -159,6 +166,7 @@ def delete_documents(db: apsw.Connection, document_ids: Iterable[int]) -> None:
     for document_id in document_ids:
         query = "SELECT id FROM chunks WHERE document_id = ?"
         remove_chunks(db, [chunk_id for (chunk_id,) in rows(db, query, (document_id,))])
+        drop_names(db, document_id)
         db.execute("DELETE FROM documents WHERE id = ?", (document_id,))
 
 

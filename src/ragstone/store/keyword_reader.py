@@ -113,6 +113,10 @@ class KeywordReader:
             np.float32,
         )
 
+    def rarity_of_words(self, words: Sequence[str]) -> Scores:
+        """(n,) in [0, 1]: the idf of words as they are written, 1 for one that no chunk has, 0 for what is no word."""
+        return self.idf_of_words(words) / np.float32(_idf(0, self._chunks))
+
     # -- weights -----------------------------------------------------------------------------------------
 
     def _weighed(self, terms: QueryTerms) -> list[_Weighed]:
@@ -127,11 +131,14 @@ class KeywordReader:
         ]
 
     def _idf(self, field: Field, term: str) -> float:
-        found, total = self._document_frequency(field, term), self._searcher.num_docs
+        found = self._document_frequency(field, term)
         if self._tail.chunks:
             found += self._tail.document_frequency(field, term)
-            total += len(self._tail.chunks)
-        return _idf(found, total)
+        return _idf(found, self._chunks)
+
+    @property
+    def _chunks(self) -> int:
+        return int(self._searcher.num_docs) + len(self._tail.chunks)
 
     def _document_frequency(self, field: Field, term: str) -> int:
         """In how many chunks of the index itself a term is."""

@@ -114,6 +114,20 @@ def m003_token_signs(db: apsw.Connection) -> None:
     """)
 
 
+def m004_names(db: apsw.Connection) -> None:
+    """What documents are called: the stored edges of the graph. An empty catalog has nothing to collect them from."""
+    db.execute("""
+        CREATE TABLE names (
+            name        INTEGER NOT NULL,                       -- 64 bits of a hash; no text
+            document_id INTEGER NOT NULL,
+            PRIMARY KEY (name, document_id)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX names_of_document ON names (document_id);
+
+        INSERT INTO counters SELECT 'names_version', NOT EXISTS (SELECT 1 FROM documents);
+    """)
+
+
 def m005_votes(db: apsw.Connection) -> None:
     """What people said of hits. A vote goes with its chunk."""
     db.execute("""
@@ -134,6 +148,7 @@ MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (
     m001_documents_chunks_vectors,
     m002_plans,
     m003_token_signs,
+    m004_names,
     m005_votes,
 )
 
