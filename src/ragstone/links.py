@@ -56,10 +56,10 @@ class NameLinks:
     ) -> Mapping[int, Sequence[Link]]:
         """The names of other documents in the texts of chunks; nothing for a chunk deleted since."""
         with self._catalog.reading() as db:
-            chunks = documents.stored_chunks(db, chunk_ids)
-            texts = {id_: chunk.text for id_, chunk in chunks.items()}
+            titled = documents.titled_texts(db, chunk_ids)
+            texts = {id_: text for id_, (_, text) in titled.items()}
             places = {id_: places_in_text(text) for id_, text in texts.items()}
-            passed_over = {id_: {*names_of(chunk.title), *except_names} for id_, chunk in chunks.items()}
+            passed_over = {id_: {*names_of(title), *except_names} for id_, (title, _) in titled.items()}
             return self._links(db, texts, places, passed_over)
 
     def _links(

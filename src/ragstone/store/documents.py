@@ -357,6 +357,16 @@ def hits(
     return tuple(found[id_] for id_ in chunk_ids if id_ in found)
 
 
+def titled_texts(db: apsw.Connection, chunk_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+    """The document's title and the text of each chunk; ids deleted since are absent."""
+    query = (
+        "SELECT c.id, d.title, c.tile, c.start - c.tile_start, c.end - c.tile_start FROM chunks c"
+        f" JOIN documents d ON d.id = c.document_id WHERE c.id IN {_GIVEN_IDS}"
+    )
+    found = rows(db, query, (json.dumps(chunk_ids),))
+    return {id_: (title, tile[start:end]) for id_, title, tile, start, end in found}
+
+
 def keyword_entries(db: apsw.Connection, chunk_ids: Sequence[int]) -> list[KeywordEntry]:
     """Title, context and body of chunks, in the order of their ids; ids deleted since are left out.
 
