@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import apsw
 import numpy as np
 import pytest
 
+from older_catalog import set_back_before
 from ragstone import Ragstone
-from ragstone.store.schema import MIGRATIONS, m003_token_signs
+from ragstone.store.schema import m003_token_signs
 from ragstone.store.sql import rows
 
 TEXTS = {
@@ -73,13 +73,7 @@ def test_vectors_of_ones_own_are_searched_without_it(tmp_path: Path) -> None:
 def test_a_store_from_before_is_brought_up_to_date_and_searched(engine: Ragstone, tmp_path: Path) -> None:
     found = [hit.uri for hit in engine.search("grain").hits]
     engine.close()
-    catalog = tmp_path / "collections" / "default" / "catalog.sqlite"
-    db = apsw.Connection(str(catalog))
-    db.execute("DROP TABLE token_signs")
-    db.execute("DROP TABLE names")
-    db.execute("DELETE FROM counters WHERE name = 'names_version'")
-    db.pragma("user_version", MIGRATIONS.index(m003_token_signs))
-    db.close()
+    set_back_before(tmp_path / "collections" / "default" / "catalog.sqlite", m003_token_signs)
     with Ragstone(tmp_path) as reopened:
         assert sorted(hit.uri for hit in reopened.search("grain").hits) == sorted(found)
         reopened.add(["wheat and barley"], uris=["new"])

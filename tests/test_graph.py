@@ -9,16 +9,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import apsw
 import pytest
 
 from hashing_embedder import HashingEmbedder
+from older_catalog import set_back_before
 from ragstone import Ragstone
 from ragstone.collection import Collection
 from ragstone.graph.names import name_key
 from ragstone.links import BEARERS_MAX, NameLinks
 from ragstone.searching import Query, search_collection
-from ragstone.store.schema import MIGRATIONS, m004_names
+from ragstone.store.schema import m004_names
 from ragstone.types import SearchMode
 
 # A question whose answer stands in a document that only the first one names.
@@ -196,21 +196,12 @@ def test_a_graph_that_disagrees_is_seen_and_mended(engine: Ragstone, spoil: str)
     assert edges(engine) == wanted
 
 
-def as_before_names(folder: Path) -> None:
-    """The catalog as an older ragstone left it."""
-    db = apsw.Connection(str(folder / "collections" / "default" / "catalog.sqlite"))
-    db.execute("DROP TABLE names")
-    db.execute("DELETE FROM counters WHERE name = 'names_version'")
-    db.pragma("user_version", MIGRATIONS.index(m004_names))
-    db.close()
-
-
 def test_the_names_of_an_older_collection_are_collected_when_it_is_first_searched(
     engine: Ragstone, tmp_path: Path
 ) -> None:
     wanted = edges(engine)
     engine.close()
-    as_before_names(tmp_path / "data")
+    set_back_before(tmp_path / "data" / "collections" / "default" / "catalog.sqlite", m004_names)
     with Ragstone(tmp_path / "data", embedder=HashingEmbedder()) as reopened:
         result = reopened.search(QUESTION)
         assert [hit.uri for hit in result.hits][:2] == ["krantz", "harbour"]
@@ -233,7 +224,7 @@ def test_a_search_goes_on_without_the_graph_while_another_process_writes(
     engine: Ragstone, tmp_path: Path
 ) -> None:
     engine.close()
-    as_before_names(tmp_path / "data")
+    set_back_before(tmp_path / "data" / "collections" / "default" / "catalog.sqlite", m004_names)
     lock = tmp_path / "data" / "collections" / "default" / "lock"
     command = [sys.executable, "-c", HOLDS_THE_LOCK, str(lock)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
