@@ -36,6 +36,8 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "chunk_tokens": ("128", 128),
     "max_file_bytes": ("1000", 1000),
     "reader_workers": ("2", 2),
+    "executor_workers": ("6", 6),
+    "disable_sources": ("true", True),
     "memory_consolidation_threshold": ("0.9", 0.9),
     "memory_importance_decay_rate": ("0.2", 0.2),
     "memory_cleanup_interval": ("60.5", 60.5),

@@ -39,6 +39,13 @@ if TYPE_CHECKING:
         reset_performance_stats,
         track_rag_performance,
     )
+    from ragstone.parallel.prefetch import (
+        get_retriever,
+        open_retriever,
+        prefetch_all_rag_data,
+        prefetch_all_rag_data_async,
+    )
+    from ragstone.parallel.retriever import ParallelRetriever
     from ragstone.settings import Settings
 
 __all__ = [
@@ -46,6 +53,7 @@ __all__ = [
     "FAISSTuner",
     "MemoryBackend",
     "MemoryConsolidator",
+    "ParallelRetriever",
     "PerformanceMonitor",
     "PerformanceTimer",
     "Ragstone",
@@ -58,7 +66,11 @@ __all__ = [
     "__version__",
     "export_metrics_json",
     "get_performance_stats",
+    "get_retriever",
     "log_performance_summary",
+    "open_retriever",
+    "prefetch_all_rag_data",
+    "prefetch_all_rag_data_async",
     "prometheus_text",
     "reset_performance_stats",
     "track_rag_performance",
@@ -70,6 +82,7 @@ _LOADED_WHEN_NAMED = {
     "FAISSTuner": "ragstone.index.tuner",
     "MemoryBackend": "ragstone.memory.backend",
     "MemoryConsolidator": "ragstone.memory.consolidator",
+    "ParallelRetriever": "ragstone.parallel.retriever",
     "PerformanceMonitor": "ragstone.monitoring.monitor",
     "PerformanceTimer": "ragstone.monitoring.timing",
     "Ragstone": "ragstone.engine",
@@ -80,7 +93,11 @@ _LOADED_WHEN_NAMED = {
     "TuningResult": "ragstone.index.tuning_results",
     "export_metrics_json": "ragstone.monitoring.timing",
     "get_performance_stats": "ragstone.monitoring.timing",
+    "get_retriever": "ragstone.parallel.prefetch",
     "log_performance_summary": "ragstone.monitoring.timing",
+    "open_retriever": "ragstone.parallel.prefetch",
+    "prefetch_all_rag_data": "ragstone.parallel.prefetch",
+    "prefetch_all_rag_data_async": "ragstone.parallel.prefetch",
     "prometheus_text": "ragstone.monitoring.prometheus",
     "reset_performance_stats": "ragstone.monitoring.timing",
     "track_rag_performance": "ragstone.monitoring.timing",

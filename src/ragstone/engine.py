@@ -385,6 +385,14 @@ class Ragstone:
             return []
         return sorted(path.name for path in home.iterdir() if (path / "catalog.sqlite").is_file())
 
+    def version(self, collections: Sequence[str] | None = None) -> tuple[tuple[str, int], ...]:
+        """What differs from before whenever anybody has written to the collections (the engine's own if not given).
+
+        Means something to this engine only; some microseconds each. Raises `NotFoundError`.
+        """
+        names = list(collections) if collections else [self._settings.collection]
+        return tuple((name, self._collection(name).catalog.version()) for name in names)
+
     def stats(self) -> Stats:
         """The collection in numbers; zeros before the first write."""
         name, names = self._settings.collection, tuple(self.collections())

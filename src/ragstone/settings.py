@@ -176,6 +176,16 @@ class Settings(BaseModel):
     )
     reader_workers: int = Field(default=1, ge=1, le=32, description="processes that read documents")
 
+    executor_workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="sources asked at once by prefetch_all_rag_data; unset: 4, or one per source",
+    )
+    disable_sources: bool = Field(
+        default=False, description="let prefetch_all_rag_data ask no source and say so"
+    )
+
     # Document 003's numbers; `[memory]` in the file may hold them without the prefix, as it prints them.
     memory_consolidation_threshold: float = Field(
         default=0.75, ge=0, le=1, description="relevance from which a memory goes a tier up"
@@ -301,6 +311,8 @@ WELL_KNOWN: Mapping[str, str] = {
     "ENABLE_STREAMING": "enable_streaming",
     "RAG_CPU_THREADS": "model_threads",
     "RAG_DEVICE": "device",
+    "RAG_DISABLE": "disable_sources",
+    "RAG_EXECUTOR_WORKERS": "executor_workers",
     "RAG_MODEL": "model",
     "HOST": "host",
     "PORT": "port",
@@ -312,7 +324,15 @@ TABLES = frozenset({"memory"})
 
 # Those of earlier services: they work, and loading says what they are called now.
 SUPERSEDED = frozenset(
-    {"MAX_CONTEXT_LENGTH", "ENABLE_STREAMING", "RAG_CPU_THREADS", "RAG_DEVICE", "RAG_MODEL"}
+    {
+        "MAX_CONTEXT_LENGTH",
+        "ENABLE_STREAMING",
+        "RAG_CPU_THREADS",
+        "RAG_DEVICE",
+        "RAG_DISABLE",
+        "RAG_EXECUTOR_WORKERS",
+        "RAG_MODEL",
+    }
 )
 # What earlier services kept their index in, and what takes its place.
 GONE: Mapping[str, str] = dict.fromkeys(

@@ -175,9 +175,9 @@ class SentenceEncoder:
 
     def _query(self, text: str) -> _Query:
         session = self._open_session()
-        cached = self._queries.get(text)
-        if cached is not None:
-            return cached
+        return self._queries.get_or_make(text, lambda: self._new_query(session, text))
+
+    def _new_query(self, session: InferenceSession, text: str) -> _Query:
         (ids,) = self._tokens.ids([self._form.query_prefix + text])
         encoded = self._encode(session, [ids], tokens=self.gives_tokens)
         vector, tokens = encoded.vectors[0], None
@@ -186,7 +186,7 @@ class SentenceEncoder:
             spans = self._tokens.spans(text)[: len(ids) - self._tokens.special]
             first = self._tokens.special_before
             tokens = QueryTokens(signs_of(encoded.tokens[0][first : first + len(spans)]), spans)
-        return self._queries.put(text, _Query(vector, tokens))
+        return _Query(vector, tokens)
 
     def _embed(self, texts: Sequence[str], choice: TokenChoice | None) -> tuple[Matrix, list[bytes]]:
         """Vectors in the order of `texts`, and the signs of the chosen tokens where a choice is given."""

@@ -109,20 +109,25 @@ class HttpEmbedder:
 
     def embed_query(self, text: str) -> Vector:
         """(dim,) float32 unit vector, read-only; among the last 1,024 asked, from memory. Raises `ModelError`."""
-        cached = self._queries.get(text)
-        if cached is not None and not self._closed:
-            return cached
-        vector: Vector = self._request([text])[0]
-        vector.flags.writeable = False
-        return self._queries.put(text, vector)
+        if self._closed:
+            raise self._closed_error()
+        return self._queries.get_or_make(text, lambda: self._new_query(text))
 
     def close(self) -> None:
         """Further calls raise `ModelError`; no connection is kept open between calls."""
         self._closed = True
 
+    def _new_query(self, text: str) -> Vector:
+        vector: Vector = self._request([text])[0]
+        vector.flags.writeable = False
+        return vector
+
+    def _closed_error(self) -> ModelError:
+        return ModelError(f"the embedding model {self._model} is closed", hint="open it again")
+
     def _request(self, texts: Sequence[str]) -> Matrix:
         if self._closed:
-            raise ModelError(f"the embedding model {self._model} is closed", hint="open it again")
+            raise self._closed_error()
         cut = [self._tokens.cut(text) for text in texts]
         body = json.dumps({"model": self._model, "input": cut, "encoding_format": "float"}).encode()
         for attempt in range(RETRIES + 1):
