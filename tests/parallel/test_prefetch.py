@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ragstone import (
     prefetch_all_rag_data_async,
 )
 from ragstone.errors import InputError
+from ragstone.memory.opening import open_memory, settings_embedder
 from ragstone.parallel.prefetch import close_retriever
 from ragstone.parallel.sources import Found
 
@@ -205,18 +207,18 @@ def test_what_is_remembered_for_the_collection_is_the_persona(tmp_path: Path) ->
     ):
         engine.add(["The ferry leaves at 7:40."])
         stored = memory.add("I get seasick on the ferry.", tier="semantic", tags=["health"])
-        assert stored.entry is not None
+        assert stored.id is not None
         remembered = retriever.fetch(QUESTION).to_dict()["persona_context"]
         assert [item["text"] for item in remembered["health"]] == ["I get seasick on the ferry."]
         assert retriever.fetch(QUESTION).kept
-        assert memory.entry(stored.entry.id).access_count == 0  # looking is not remembering
-        memory.forget([stored.entry.id])
+        assert memory.entry(stored.id).access_count == 0  # looking is not remembering
+        memory.forget([stored.id])
         assert retriever.fetch(QUESTION).to_dict()["persona_context"] == {}
 
 
 def test_memory_and_collections_share_one_model(tmp_path: Path) -> None:
     settings = _settings(tmp_path)
-    with settings_embedder(settings) as embedder, open_memory(settings, embedder=embedder) as memory:
+    with closing(settings_embedder(settings)) as embedder, open_memory(settings, embedder=embedder) as memory:
         memory.add("I get seasick on the ferry.", tier="semantic", tags=["health"])
     retriever = open_retriever(settings)
     _store, engine, shared = retriever._owned

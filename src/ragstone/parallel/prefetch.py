@@ -31,8 +31,8 @@ def open_retriever(
     """A retriever over what the settings name: their collection as `corpus`, all others as `domain`, and what is
     remembered for the collection, if anything is, as `persona`.
 
-    `settings` default to `Settings.load()`. An `engine` or `memory` given is closed by its owner; without an engine, both
-    are opened over one model, and closed with the retriever. A graph and an analysis need to be named: see
+    `settings` default to `Settings.load()`. An `engine` or `memory` given is closed by its owner; without an engine,
+    both are opened over one model, and closed with the retriever. A graph and an analysis need to be named: see
     `ParallelRetriever`. Raises `SettingsError`, and the errors of opening a memory.
     """
     settings = settings or Settings.load()
