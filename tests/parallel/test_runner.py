@@ -218,6 +218,16 @@ def test_only_one_call_tries_a_lane_that_may_have_recovered(opened: Open) -> Non
     gate.open()
 
 
+def test_who_waited_for_a_worker_is_refused_when_the_lane_failed_meanwhile(opened: Open) -> None:
+    runner, gate = opened("a", "b", workers=1, failures=1, clock=Clock()), Gate()
+    busy = started(runner, "b", gate)
+    gate.wait_for(1)
+    waiting = [started(runner, "a", fail) for _ in range(3)]
+    gate.open()
+    assert runner.wait(busy).status == "ok"
+    assert sorted(runner.wait(call).status for call in waiting) == ["failed", "refused", "refused"]
+
+
 def test_closing_cancels_who_waits_and_leaves_the_hung_behind(opened: Open) -> None:
     runner, gate = opened("a"), Gate()
     caller = started(runner, "a", gate)
