@@ -264,7 +264,7 @@ def test_a_hung_source_does_not_keep_the_process_alive() -> None:
     )
     assert (done.returncode, done.stdout) == (0, "late: no answer within 0.10 s\n")
     assert "left behind" in done.stderr
-    assert time.perf_counter() - started_s < 10
+    assert time.perf_counter() - started_s < 15
 
 
 FORKED = """

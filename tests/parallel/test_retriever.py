@@ -59,7 +59,7 @@ def test_five_sources_of_a_fifth_of_a_second_take_a_fifth_of_a_second(opened: Op
     started_s = time.perf_counter()
     fetched = retriever.fetch("question")
     took_s = time.perf_counter() - started_s
-    assert 0.2 <= took_s < 0.4  # one after the other: 1.0
+    assert 0.2 <= took_s < 0.6  # one after the other: 1.0
     assert [outcome.status for outcome in fetched.outcomes.values()] == ["ok"] * 5
 
 
@@ -333,7 +333,7 @@ def test_every_step_is_told_with_what_it_took(opened: Open) -> None:
         ("cross", False),
     ]  # fmt: skip
     assert 50 <= taken["graph"] < 1_000
-    assert 0 <= taken["prepare"] < 50
+    assert 0 <= taken["prepare"] < 1_000
 
 
 def test_many_threads_ask_at_once_and_each_gets_its_own_answer(opened: Open) -> None:
