@@ -125,6 +125,7 @@ def test_a_hundred_threads_get_one_retriever_and_closing_ends_its_threads() -> N
     made: list[ParallelRetriever] = []
 
     def build() -> ParallelRetriever:
+        time.sleep(0.05)  # opening takes a while, in which the others come
         made.append(_built())
         return made[-1]
 
