@@ -30,7 +30,7 @@ def test_the_guides_code_runs_from_top_to_bottom(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "The ferry to Skarholm leaves at 7:40. Bicycles travel free on every ferry. []",
         "ok True",
-        "['corpus', 'domain']",
+        "['corpus', 'domain', 'graph']",
         "a swell of 1.8 m (de)",
     ]
 

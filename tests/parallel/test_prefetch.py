@@ -187,7 +187,7 @@ def test_the_settings_collection_is_the_corpus_and_the_others_are_the_domain(tmp
         open_retriever(_settings(tmp_path), engine=engine) as retriever,
     ):
         data = retriever.fetch(QUESTION).to_dict()
-        assert [part["source"] for part in data["degraded"]] == ["corpus"]
+        assert [part["source"] for part in data["degraded"]] == ["corpus", "graph"]
         assert "no collection 'default'" in data["degraded"][0]["reason"]
         engine.add(["The ferry leaves at 7:40."])
         for name in ("timetables", "default.memory"):
@@ -197,6 +197,27 @@ def test_the_settings_collection_is_the_corpus_and_the_others_are_the_domain(tmp
         assert [quote["text"] for quote in data["corpus_quotes"]] == ["The ferry leaves at 7:40."]
         assert [known["collection"] for known in data["domain_knowledge"]] == ["timetables"]
         assert not data["degraded"]
+
+
+def test_the_names_in_the_collection_are_the_graph(tmp_path: Path) -> None:
+    settings = _settings(tmp_path)
+    with (
+        Ragstone(settings=settings, embedder=HashingEmbedder()) as engine,
+        open_retriever(settings, engine=engine) as retriever,
+    ):
+        texts = ["She was built at Krantz Yard in 1931.", "A yard on the north shore.", "Boil plums for jam."]
+        engine.add(texts, uris=["ship", "yard", "jam"], titles=["Sea Lark", "Krantz Yard", "Jam"])
+        data = retriever.fetch("Where was the Sea Lark built?").to_dict()
+        assert [node["uri"] for node in data["graph_nodes"]] == ["ship", "yard"]
+        assert data["graph_context"].splitlines() == [
+            "“Sea Lark”, in the question: Sea Lark",
+            "“Krantz Yard”, in Sea Lark: Krantz Yard",
+        ]
+        assert retriever.fetch("Where was the Sea Lark built?").kept
+        engine.delete(["yard"])
+        assert [
+            node["uri"] for node in retriever.fetch("Where was the Sea Lark built?").to_dict()["graph_nodes"]
+        ] == ["ship"]
 
 
 def test_what_is_remembered_for_the_collection_is_the_persona(tmp_path: Path) -> None:

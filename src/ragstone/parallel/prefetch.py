@@ -15,6 +15,8 @@ from typing import Any
 
 from ragstone.engine import Ragstone
 from ragstone.memory.opening import SUFFIX, memory_folder, open_memory, settings_embedder
+from ragstone.parallel.graph import GraphSource
+from ragstone.parallel.names_graph import NamesGraph
 from ragstone.parallel.passages import DomainSource, PassageSource
 from ragstone.parallel.persona import Memory, PersonaSource
 from ragstone.parallel.retriever import DEFAULT_LOCALE, Closeable, ParallelRetriever
@@ -28,11 +30,11 @@ _retriever: ParallelRetriever | None = None
 def open_retriever(
     settings: Settings | None = None, *, engine: Ragstone | None = None, memory: Memory | None = None
 ) -> ParallelRetriever:
-    """A retriever over what the settings name: their collection as `corpus`, all others as `domain`, and what is
-    remembered for the collection, if anything is, as `persona`.
+    """A retriever over what the settings name: their collection as `corpus`, the names in it as `graph`, all other
+    collections as `domain`, and what is remembered for the collection, if anything is, as `persona`.
 
     `settings` default to `Settings.load()`. An `engine` or `memory` given is closed by its owner; without an engine,
-    both are opened over one model, and closed with the retriever. A graph and an analysis need to be named: see
+    both are opened over one model, and closed with the retriever. An analysis needs to be named: see
     `ParallelRetriever`. Raises `SettingsError`, and the errors of opening a memory.
     """
     settings = settings or Settings.load()
@@ -46,7 +48,11 @@ def open_retriever(
         else:
             engine = Ragstone(settings=settings)
             owned = [engine]
-    sources: list[Source] = [PassageSource(engine), DomainSource(engine, but_for=[settings.collection])]
+    sources: list[Source] = [
+        PassageSource(engine),
+        GraphSource(NamesGraph(engine), version=engine.version),
+        DomainSource(engine, but_for=[settings.collection]),
+    ]
     if memory is not None:
         kept_in = [settings.collection + SUFFIX]
         sources.append(PersonaSource(memory, version=partial(engine.version, kept_in)))
