@@ -11,7 +11,7 @@ from contextlib import aclosing
 import pytest
 
 from ragstone.errors import CancelledError
-from ragstone.monitoring.fetches import record_fetches
+from ragstone.monitoring.fetches import record_fetch
 from ragstone.monitoring.monitor import PerformanceMonitor
 from ragstone.monitoring.timing import (
     PerformanceTimer,
@@ -231,7 +231,9 @@ def test_a_call_that_was_told_to_stop_is_no_failure(monitor: PerformanceMonitor)
 
 
 def test_the_five_documented_names_are_there_after_a_fetch() -> None:
-    record_fetches(1.0, {"graph": 2.0, "corpus": 3.0, "persona": 4.0, "domain": None})
+    for step, took_ms in {"prepare": 1.0, "graph": 2.0, "corpus": 3.0, "persona": 4.0}.items():
+        record_fetch(step, took_ms, False)
+    record_fetch("domain", 5_000.0, True)
     stats = get_performance_stats()
     assert list(stats) == [
         "rag_prepare_query",
@@ -245,6 +247,6 @@ def test_the_five_documented_names_are_there_after_a_fetch() -> None:
 
 
 def test_fetches_go_to_a_monitor_of_ones_own_under_any_sources_name(monitor: PerformanceMonitor) -> None:
-    record_fetches(1.0, {"memory": 2.0}, monitor)
-    assert set(monitor.report()["operations"]) == {"rag_prepare_query", "rag_memory_fetch"}
+    record_fetch("memory", 2.0, False, monitor)
+    assert set(monitor.report()["operations"]) == {"rag_memory_fetch"}
     assert get_performance_stats() == {}

@@ -22,10 +22,12 @@ from ragstone import (
     ParallelRetriever,
     Ragstone,
     Settings,
+    get_performance_stats,
     get_retriever,
     open_retriever,
     prefetch_all_rag_data,
     prefetch_all_rag_data_async,
+    reset_performance_stats,
 )
 from ragstone.errors import InputError
 from ragstone.memory.opening import open_memory, settings_embedder
@@ -197,6 +199,21 @@ def test_the_settings_collection_is_the_corpus_and_the_others_are_the_domain(tmp
         assert [quote["text"] for quote in data["corpus_quotes"]] == ["The ferry leaves at 7:40."]
         assert [known["collection"] for known in data["domain_knowledge"]] == ["timetables"]
         assert not data["degraded"]
+
+
+def test_what_the_sources_took_is_in_the_processs_figures(tmp_path: Path) -> None:
+    reset_performance_stats()
+    settings = _settings(tmp_path)
+    with (
+        Ragstone(settings=settings, embedder=HashingEmbedder()) as engine,
+        open_retriever(settings, engine=engine) as retriever,
+    ):
+        engine.add(["The ferry leaves at 7:40."])
+        retriever.fetch(QUESTION)
+    figures = get_performance_stats()
+    assert set(figures) == {"rag_prepare_query", "rag_corpus_fetch", "rag_graph_fetch", "rag_domain_fetch"}
+    assert figures["rag_corpus_fetch"]["avg_ms"] > 0
+    reset_performance_stats()
 
 
 def test_the_names_in_the_collection_are_the_graph(tmp_path: Path) -> None:

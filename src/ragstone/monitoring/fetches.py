@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ragstone.monitoring.monitor import PerformanceMonitor
 from ragstone.monitoring.timing import default_monitor
 
-PREPARE_QUERY = "rag_prepare_query"  # what comes before the fetches
+PREPARE = "prepare"  # the step before the fetches
 
 
-def fetch_name(source: str) -> str:
-    """The operation of a fetch from `source`: `graph`, `corpus`, `persona` and `domain` are the documented ones."""
-    return f"rag_{source}_fetch"
+def operation_of(step: str) -> str:
+    """`rag_prepare_query`, or `rag_<source>_fetch`; `graph`, `corpus`, `persona` and `domain` are the documented ones."""
+    return "rag_prepare_query" if step == PREPARE else f"rag_{step}_fetch"
 
 
-def record_fetches(
-    prepare_ms: float, fetches_ms: Mapping[str, float | None], monitor: PerformanceMonitor | None = None
+def record_fetch(
+    step: str,
+    took_ms: float,
+    failed: bool,  # noqa: FBT001  - as `ParallelRetriever` says it
+    monitor: PerformanceMonitor | None = None,
 ) -> None:
-    """Record one parallel fetch: what preparing the query took, and each source, None where it failed or was late."""
+    """Record one step of a parallel fetch; one that failed or was late counts as failed and is not timed."""
     recorder = monitor or default_monitor()
-    recorder.observe(PREPARE_QUERY, prepare_ms)
-    for source, took_ms in fetches_ms.items():
-        if took_ms is None:
-            recorder.record_error(fetch_name(source))
-        else:
-            recorder.observe(fetch_name(source), took_ms)
+    if failed:
+        recorder.record_error(operation_of(step))
+    else:
+        recorder.observe(operation_of(step), took_ms)

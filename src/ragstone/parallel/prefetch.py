@@ -15,6 +15,7 @@ from typing import Any
 
 from ragstone.engine import Ragstone
 from ragstone.memory.opening import SUFFIX, memory_folder, open_memory, settings_embedder
+from ragstone.monitoring.fetches import record_fetch
 from ragstone.parallel.graph import GraphSource
 from ragstone.parallel.names_graph import NamesGraph
 from ragstone.parallel.passages import DomainSource, PassageSource
@@ -34,7 +35,8 @@ def open_retriever(
     collections as `domain`, and what is remembered for the collection, if anything is, as `persona`.
 
     `settings` default to `Settings.load()`. An `engine` or `memory` given is closed by its owner; without an engine,
-    both are opened over one model, and closed with the retriever. An analysis needs to be named: see
+    both are opened over one model, and closed with the retriever. What the steps take goes to the process's monitor
+    (`get_performance_stats`). An analysis needs to be named: see
     `ParallelRetriever`. Raises `SettingsError`, and the errors of opening a memory.
     """
     settings = settings or Settings.load()
@@ -57,7 +59,11 @@ def open_retriever(
         kept_in = [settings.collection + SUFFIX]
         sources.append(PersonaSource(memory, version=partial(engine.version, kept_in)))
     return ParallelRetriever(
-        sources, workers=settings.executor_workers, disabled=settings.disable_sources, owned=owned
+        sources,
+        workers=settings.executor_workers,
+        disabled=settings.disable_sources,
+        observe=record_fetch,
+        owned=owned,
     )
 
 
