@@ -9,7 +9,7 @@ PREPARE = "prepare"  # the step before the fetches
 
 
 def operation_of(step: str) -> str:
-    """`rag_prepare_query`, or `rag_<source>_fetch`; `graph`, `corpus`, `persona` and `domain` are the documented ones."""
+    """`rag_prepare_query`, or `rag_<source>_fetch`; documented are graph, corpus, persona and domain."""
     return "rag_prepare_query" if step == PREPARE else f"rag_{step}_fetch"
 
 
