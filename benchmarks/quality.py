@@ -1,7 +1,7 @@
 """The quality table: nDCG@10 and recall of each mode on judged sets, with default settings, beside what is wanted.
 
-Defaults were chosen on scifact's train claims, cranfield's odd queries, xquad-en and, for the graph, MuSiQue (LAB); what
-is asked here chose nothing, but for the last 100 of hotpotqa's questions, which the graph was looked at with.
+Defaults were chosen on scifact's train claims, cranfield's odd queries, xquad-en and, for the graph, MuSiQue (LAB).
+What is asked here chose nothing, but for the last 100 of hotpotqa's questions, which the graph was looked at with.
 
     python -m benchmarks.quality ../shared/data [--data-dir DIR]
 

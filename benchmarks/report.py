@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ def write(name: str, figures: Mapping[str, Any]) -> Path:
     return path
 
 
-def table(rows: list[tuple[str, str, str]]) -> None:
-    """Print rows of (what, measured, target) in aligned columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of the same number of cells, usually (what, measured, target), in aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
