@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragstone.embedding.batches import Pooling, pad, plan_batches, pool
-from ragstone.embedding.query_cache import QueryCache
 
 
 @given(st.lists(st.integers(1, 300)), st.integers(1, 9), st.integers(1, 600))
@@ -35,12 +34,3 @@ def test_pooling_does_not_see_the_padding(pooling: Pooling, lengths: list[int]) 
         alone = vectors[row, :length]
         expected = {"mean": alone.mean(axis=0), "cls": alone[0], "last": alone[-1]}[pooling]
         np.testing.assert_allclose(pooled[row], expected, atol=1e-5)
-
-
-def test_the_query_asked_longest_ago_is_forgotten_first() -> None:
-    cache: QueryCache[int] = QueryCache(capacity=2)
-    for number, text in enumerate("ab"):
-        assert cache.put(text, number) == number
-    cache.get("a")
-    cache.put("c", 2)
-    assert [cache.get(text) for text in "abc"] == [0, None, 2]

@@ -95,7 +95,7 @@ class SentenceEncoder:
         self._inputs = {graph_input.name: graph_input.type for graph_input in session.get_inputs()}
         self._gives_tokens = PER_TOKEN_OUTPUT in {output.name for output in session.get_outputs()}
         self._tokens = TextTokenizer(tokenizer, max_tokens=form.max_tokens)
-        self._queries: QueryCache[_Query] = QueryCache()
+        self.query_cache: QueryCache[_Query] = QueryCache()
         self._workers = Workers(threads=threads or usable_cores(), background=background)
         self._dim: int = self._encode(session, self._tokens.ids(["a"])).vectors.shape[1]
 
@@ -175,7 +175,7 @@ class SentenceEncoder:
 
     def _query(self, text: str) -> _Query:
         session = self._open_session()
-        return self._queries.get_or_make(text, lambda: self._new_query(session, text))
+        return self.query_cache.get_or_make(text, lambda: self._new_query(session, text))
 
     def _new_query(self, session: InferenceSession, text: str) -> _Query:
         (ids,) = self._tokens.ids([self._form.query_prefix + text])

@@ -71,7 +71,7 @@ class HttpEmbedder:
         self._place = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         self._tokens = TextTokenizer(tokenizer, max_tokens=max_tokens)
         self._max_tokens = max_tokens
-        self._queries: QueryCache[Vector] = QueryCache()
+        self.query_cache: QueryCache[Vector] = QueryCache()
         self._closed = False
         self._dim = 0
         self._dim = self._request(["dimension"]).shape[1]
@@ -111,7 +111,7 @@ class HttpEmbedder:
         """(dim,) float32 unit vector, read-only; among the last 1,024 asked, from memory. Raises `ModelError`."""
         if self._closed:
             raise self._closed_error()
-        return self._queries.get_or_make(text, lambda: self._new_query(text))
+        return self.query_cache.get_or_make(text, lambda: self._new_query(text))
 
     def close(self) -> None:
         """Further calls raise `ModelError`; no connection is kept open between calls."""

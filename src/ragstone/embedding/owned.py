@@ -20,7 +20,7 @@ class OwnedEmbedder:
     def __init__(self, embedder: Embedder) -> None:
         """`embedder` is closed by `close`."""
         self._embedder = embedder
-        self._queries: QueryCache[Vector] = QueryCache()
+        self.query_cache: QueryCache[Vector] = QueryCache()
         self._owner = threading.Lock()
 
     @property
@@ -55,7 +55,7 @@ class OwnedEmbedder:
 
     def embed_query(self, text: str) -> Vector:
         """(dim,) float32 unit vector, read-only; among the last 1,024 asked, from memory."""
-        return self._queries.get_or_make(text, lambda: self._new_query(text))
+        return self.query_cache.get_or_make(text, lambda: self._new_query(text))
 
     def close(self) -> None:
         """Close the inner one, after the call at work."""

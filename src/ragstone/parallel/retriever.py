@@ -21,9 +21,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias
 
+from ragstone.cache_levels import LRUCache
 from ragstone.errors import InputError
 from ragstone.parallel.fetched import Fetched
-from ragstone.parallel.kept import Kept
 from ragstone.parallel.runner import CLOSE_GRACE_S, FAILURES, RECOVERY_S, Outcome, Runner
 from ragstone.parallel.sources import Analysis, Facts, Found, Request, Source, prepare
 
@@ -115,7 +115,7 @@ class ParallelRetriever:
         self.workers = max(WORKERS, len(sources)) if workers is None else workers
         self._source_timeout_s = min(source_timeout_s, total_timeout_s)
         self._total_timeout_s = total_timeout_s
-        self._kept: Kept[_KeptResult] = Kept(kept, kept_s, clock=clock)
+        self._kept: LRUCache[str, _KeptResult] = LRUCache(kept, ttl_s=kept_s, clock=clock)
         self._disabled = disabled
         self._observe = observe
         self._owned = tuple(owned)
@@ -263,7 +263,7 @@ class ParallelRetriever:
 
     async def _still_valid(self, key: str | None, deadline_s: float) -> Fetched | None:
         """What is kept, if no source has changed since; None when it must be fetched."""
-        kept = None if key is None else self._kept.get(key)
+        kept = None if key is None else self._kept.get(key, None)
         if kept is None:
             return None
         now = await self._runner.call(
