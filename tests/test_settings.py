@@ -29,10 +29,13 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "answer_k": ("7", 7),
     "max_context_length": ("4096", 4096),
     "prompt_templates": ("/srv/prompts", Path("/srv/prompts")),
+    "answer_cache_s": ("60", 60.0),
     "enable_streaming": ("false", False),
     "top_k": ("25", 25),
     "recall": ("0.9", 0.9),
     "graph": ("false", False),
+    "search_cache": ("500", 500),
+    "cache_redis_url": ("redis://localhost:6380/0", SecretStr("redis://localhost:6380/0")),
     "chunk_tokens": ("128", 128),
     "max_file_bytes": ("1000", 1000),
     "reader_workers": ("2", 2),
@@ -49,7 +52,11 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "log_level": ("DEBUG", "debug"),
 }
 Load = Callable[..., Settings]
-SECRETS = ("embedding_api_key", "chat_api_key")
+SECRETS = {
+    "embedding_api_key": "sk-hush",
+    "chat_api_key": "sk-hush",
+    "cache_redis_url": "redis://:sk-hush@localhost",
+}
 
 
 @pytest.fixture
@@ -216,7 +223,7 @@ def test_the_name_that_would_win_is_told_when_a_well_known_one_is_wrong(load: Lo
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_is_never_shown(load: Load, name: str) -> None:
-    settings = load(env={PREFIX + name.upper(): "sk-hush"})
+    settings = load(env={PREFIX + name.upper(): SECRETS[name]})
     shown = [
         repr(settings),
         str(settings),
@@ -226,7 +233,7 @@ def test_a_secret_is_never_shown(load: Load, name: str) -> None:
     ]
     assert not any("hush" in text for text in shown)
     assert settings.shown()[name] == MASK
-    assert getattr(settings, name).get_secret_value() == "sk-hush"
+    assert getattr(settings, name).get_secret_value() == SECRETS[name]
     with pytest.raises(SettingsError) as caught:
         load(toml=f'{name} = ["sk-hush"]')
     assert "hush" not in str(caught.value)

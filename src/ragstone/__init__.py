@@ -20,6 +20,10 @@ from ragstone.errors import RagstoneError
 from ragstone.version import __version__
 
 if TYPE_CHECKING:
+    from ragstone.cache.memory_cache import MemoryCache
+    from ragstone.cache.query_optimizer import QueryOptimizer
+    from ragstone.cache.redis_cache import RedisCache
+    from ragstone.embedding.batch_embedder import BatchEmbedder
     from ragstone.engine import Ragstone
     from ragstone.faiss_index.index import FAISSIndex
     from ragstone.faiss_index.sharded import ShardedFAISSIndex
@@ -49,15 +53,19 @@ if TYPE_CHECKING:
     from ragstone.settings import Settings
 
 __all__ = [
+    "BatchEmbedder",
     "FAISSIndex",
     "FAISSTuner",
     "MemoryBackend",
+    "MemoryCache",
     "MemoryConsolidator",
     "ParallelRetriever",
     "PerformanceMonitor",
     "PerformanceTimer",
+    "QueryOptimizer",
     "Ragstone",
     "RagstoneError",
+    "RedisCache",
     "Rollout",
     "Settings",
     "ShardedFAISSIndex",
@@ -78,14 +86,18 @@ __all__ = [
 
 
 _LOADED_WHEN_NAMED = {
+    "BatchEmbedder": "ragstone.embedding.batch_embedder",
     "FAISSIndex": "ragstone.faiss_index.index",
     "FAISSTuner": "ragstone.index.tuner",
     "MemoryBackend": "ragstone.memory.backend",
+    "MemoryCache": "ragstone.cache.memory_cache",
     "MemoryConsolidator": "ragstone.memory.consolidator",
     "ParallelRetriever": "ragstone.parallel.retriever",
     "PerformanceMonitor": "ragstone.monitoring.monitor",
     "PerformanceTimer": "ragstone.monitoring.timing",
+    "QueryOptimizer": "ragstone.cache.query_optimizer",
     "Ragstone": "ragstone.engine",
+    "RedisCache": "ragstone.cache.redis_cache",
     "Rollout": "ragstone.importers.rollout",
     "Settings": "ragstone.settings",
     "ShardedFAISSIndex": "ragstone.faiss_index.sharded",

@@ -26,10 +26,12 @@ from ragstone.answering.answer import answer_events
 from ragstone.answering.chat_model import ChatModel, OpenAIChatModel
 from ragstone.answering.prompt import standalone_question
 from ragstone.answering.templates import BUILT_IN, Templates, load_templates
+from ragstone.caches import EngineCaches
 from ragstone.collection import Collection
 from ragstone.documents.limits import ReadLimits
 from ragstone.documents.pool import ReaderPool
 from ragstone.embedding import load_embedder
+from ragstone.embedding.batch_embedder import BatchEmbedder
 from ragstone.errors import InputError, NotFoundError, RagstoneError
 from ragstone.index.plans import Plan
 from ragstone.index.recall_keeper import RecallKeeper
@@ -118,6 +120,7 @@ class Ragstone:
         self._collections: dict[str, Collection] = {}
         self._recalls: dict[str, RecallKeeper] = {}
         self._templates: Templates | None = None
+        self._caches = _caches(self._settings)
         self._closing = threading.Event()
         self._checker: threading.Thread | None = None
         self.monitor = monitor or PerformanceMonitor(folder=self._settings.data_dir)
@@ -262,18 +265,27 @@ class Ragstone:
     def _searched(self, asked: Query, collections: Sequence[str] | None) -> SearchResult:
         with PerformanceTimer("search", self.monitor) as timer:
             names = list(collections) if collections else [self._settings.collection]
-            results = [
-                search_collection(self._collection(name), asked, self._embedding, self._recall_keeper(name))
-                for name in names
-            ]
-            timer.stages_ms = _summed([result.timings_ms for result in results])
-        total_ms = {"total": timer.elapsed_ms}
+            if asked.vector is None:
+                found = self._caches.searches.found(
+                    (asked, *names), lambda: self.version(names), lambda: self._search(asked, names)
+                )
+            else:
+                found = self._search(asked, names)
+            timer.stages_ms = found.timings_ms
+        stages_ms = found.timings_ms if len(names) == 1 else {}
+        return replace(found, timings_ms={**stages_ms, "total": timer.elapsed_ms})
+
+    def _search(self, asked: Query, names: Sequence[str]) -> SearchResult:
+        results = [
+            search_collection(self._collection(name), asked, self._embedding, self._recall_keeper(name))
+            for name in names
+        ]
         if len(results) == 1:
-            return replace(results[0], timings_ms={**results[0].timings_ms, **total_ms})
+            return results[0]
         return SearchResult(
             hits=tuple(merge([r.hits for r in results], top_k=asked.top_k, score=lambda hit: hit.score)),
             degraded=tuple(dict.fromkeys(entry for r in results for entry in r.degraded)),
-            timings_ms=total_ms,
+            timings_ms=_summed([r.timings_ms for r in results]),
             names=tuple(name for r in results for name in r.names),
         )
 
@@ -329,6 +341,7 @@ class Ragstone:
                 templates=self._prompts(),
                 timeout_s=self._settings.chat_timeout_s,
                 max_context_tokens=self._settings.max_context_length,
+                kept=self._caches.answers,
                 cancelled=cancelled,
             )
             with closing(events):
@@ -396,13 +409,33 @@ class Ragstone:
     def stats(self) -> Stats:
         """The collection in numbers; zeros before the first write."""
         name, names = self._settings.collection, tuple(self.collections())
-        cache = getattr(self._embedder, "query_cache", None)
         return replace(
             collection_stats(self._collection(name) if name in names else None, name),
             collections=names,
             recall=self._recall_keeper(name).summary(),
             latencies_ms=self.monitor.latencies(),
-            caches={"query_vectors": cache()} if callable(cache) else {},
+            caches=self._caches.stats(self._embedder),
+        )
+
+    def batch_embedder(
+        self,
+        batch_size: int = 32,
+        cache_size: int = 1000,
+        queue_timeout: float = 0.1,
+        *,
+        p95_ms: float | None = None,
+    ) -> BatchEmbedder:
+        """The engine's model for many callers at once, its vectors shared where a Redis is set; see `BatchEmbedder`.
+
+        The caller stops it before the engine is closed. Raises `ModelError`.
+        """
+        return BatchEmbedder(
+            self._embedding(),
+            batch_size,
+            cache_size,
+            queue_timeout,
+            p95_ms=p95_ms,
+            shared=self._caches.shared,
         )
 
     def metrics_text(self) -> str:
@@ -453,11 +486,13 @@ class Ragstone:
     def purge(self) -> None:
         """Leave nothing of deleted documents on disk, in any file of the collection; costs a rewrite of it.
 
-        Raises `LockedError`; `StoreError` while another process still reads an older state.
+        Nor in a shared cache. Raises `LockedError`; `StoreError` while another process still reads an older state, or
+        the shared cache does not answer.
         """
         collection = self._collection()
         with collection.writing():
             collection.purge()
+        self._caches.forget()
 
     @_timed
     def apply_plan(self, plan: Plan, *, recall: float) -> None:
@@ -515,6 +550,7 @@ class Ragstone:
             for collection in self._collections.values():
                 collection.close()
             self._collections.clear()
+            self._caches.close()
             if self._embedder is not None and self._given_embedder is None:
                 self._embedder.close()
                 self._embedder = None
@@ -611,8 +647,16 @@ def _beside(search_ms: Mapping[str, float], answer_ms: Mapping[str, float]) -> M
 
 def _summed(timings: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
     """What stages took in all collections together."""
-    if len(timings) == 1:
-        return timings[0]
     return {
         stage: sum(taken.get(stage, 0.0) for taken in timings) for stage in dict.fromkeys(chain(*timings))
     }
+
+
+def _caches(settings: Settings) -> EngineCaches:
+    url = settings.cache_redis_url
+    return EngineCaches(
+        answers_s=settings.answer_cache_s,
+        searches=settings.search_cache,
+        redis_url=url.get_secret_value() if url else None,
+        answers_of=settings.chat_base_url or OPENAI_BASE_URL,
+    )

@@ -15,6 +15,7 @@ from ragstone.answering.chat_model import ChatModel
 from ragstone.answering.citations import check_citations
 from ragstone.answering.extractive import extract
 from ragstone.answering.grounding import ground
+from ragstone.answering.kept_answers import KeptAnswers, answer_key
 from ragstone.answering.packing import CountTokens, pack
 from ragstone.answering.passages import Passage, score_passages
 from ragstone.answering.prompt import NO_ANSWER, Prompt, build_prompt, standalone_question
@@ -97,13 +98,15 @@ def answer_events(
     templates: Templates = BUILT_IN,
     timeout_s: float = TIMEOUT_S,
     max_answer_tokens: int = MAX_ANSWER_TOKENS,
+    kept: KeptAnswers | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Generator[AnswerEvent, None, None]:
     """`AnswerSources`, any number of `AnswerToken`, then `AnswerDone`; closing it stops the chat model.
 
     `hits` are best first, found with `standalone_question(question, history)`; `idf` gives the collection's term
-    weights. `max_context_tokens` bounds the whole prompt as the embedder counts tokens. Without `chat_model`, and
-    when it fails before its first token, the answer is quoted sentences. Hits that do not hold an answer give an
+    weights. `max_context_tokens` bounds the whole prompt as the embedder counts tokens. What the chat model wrote
+    for the same question over the same texts comes from `kept`, as one token and without usage. Without `chat_model`,
+    and when it fails before its first token, the answer is quoted sentences. Hits that do not hold an answer give an
     honest refusal without any model call. Raises `ModelError` if the chat model fails after its first token,
     `CancelledError` once `cancelled()` is true, and `InputError` if the question leaves no room for a source.
     """
@@ -130,6 +133,22 @@ def answer_events(
             )
             run.hits = prompt.sources
     yield AnswerSources(run.hits)
+    key, generation = "", None
+    if kept is not None and chat_model is not None:
+        with run.timed("kept"):
+            key = answer_key(
+                question,
+                run.hits,
+                history=history,
+                templates=templates,
+                chat_model=chat_model.name,
+                embedder=embedder.model_id,
+            )
+            found, generation = kept.find(key, run.hits)
+        if found is not None:
+            yield AnswerToken(found.text)
+            yield run.done(found.text, found.citations(run.hits), model=found.model)
+            return
     with run.timed("ground"):
         asked = analyse_question(standalone_question(question, history), idf=idf)
         ranked = score_passages(asked, run.hits, embedder=embedder)
@@ -141,7 +160,7 @@ def answer_events(
     elif chat_model is None or prompt is None:
         yield from _extractive(run, ranked)
     else:
-        yield from _generated(
+        answer = _generated(
             run,
             prompt,
             ranked,
@@ -150,6 +169,11 @@ def answer_events(
             max_tokens=max_answer_tokens,
             cancelled=cancelled,
         )
+        with contextlib.closing(answer):
+            for event in answer:
+                if isinstance(event, AnswerDone) and kept is not None and not event.answer.degraded:
+                    kept.keep(key, event.answer, generation)
+                yield event
 
 
 def _extractive(run: _Run, ranked: Sequence[Passage]) -> Iterator[AnswerEvent]:
@@ -168,7 +192,7 @@ def _generated(
     timeout_s: float,
     max_tokens: int,
     cancelled: Callable[[], bool] | None,
-) -> Iterator[AnswerEvent]:
+) -> Generator[AnswerEvent, None, None]:
     """The chat model's words as they come, then the text with checked citations; quoted sentences if it fails first."""
     usage: Usage | None = None
     text, shown = "", 0

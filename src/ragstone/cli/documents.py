@@ -124,6 +124,7 @@ def _details(found: Stats) -> list[tuple[str, str]]:
         ("tombstones", f"{found.tombstones:,}"),
         ("graph", f"{terminal.count(found.graph_nodes, 'name')}, {found.graph_edges:,} edges to documents"),
         ("collections", ", ".join(found.collections) or "none yet"),
+        *([("caches", caches)] if (caches := _caches(found)) else []),
         *_latencies(found),
     ]
 
@@ -139,3 +140,16 @@ def _latencies(found: Stats) -> list[tuple[str, str]]:
         )
         for name, latency in found.latencies_ms.items()
     ]
+
+
+def _caches(found: Stats) -> str:
+    """What is kept, and whether the Redis that is set answers; nothing for a process that has just begun."""
+    kept = [
+        f"{cache['entries']:,} {name.replace('_', ' ')}"
+        for name, cache in found.caches.items()
+        if cache.get("entries")
+    ]
+    shared = found.caches.get("shared")
+    if shared is not None:
+        kept.append("shared through Redis" if shared["reachable"] else "Redis does not answer")
+    return ", ".join(kept)

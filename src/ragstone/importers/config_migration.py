@@ -39,7 +39,7 @@ _GONE_ENV = {
 }
 _GONE_TABLES = {
     "memory": "memory tiers have no settings yet",
-    "embedding": "batches are sized by tokens and vectors cached without settings",
+    "embedding": "batches are sized by tokens; what embeds for many callers is given its sizes (docs/caching.md)",
     "monitoring": "latencies are always recorded; `ragstone stats` shows them",
 }
 
