@@ -229,16 +229,17 @@ class Ragstone:
         setting if not given): whether hybrid mode follows the names of documents. What could not take part is in
         `degraded`. Raises `InputError`, `NotFoundError`, `MismatchError`.
         """
-        asked = Query.checked(
-            query,
-            top_k=self._settings.top_k if top_k is None else top_k,
-            mode=mode,
-            filter=filter,
-            vector=vector,
-            recall=self._settings.recall if recall is None else recall,
-            graph="on" if (self._settings.graph if graph is None else graph) else "off",
-        )
-        return self._searched(asked, collections)
+        with PerformanceTimer("search", self.monitor) as timer:
+            asked = Query.checked(
+                query,
+                top_k=self._settings.top_k if top_k is None else top_k,
+                mode=mode,
+                filter=filter,
+                vector=vector,
+                recall=self._settings.recall if recall is None else recall,
+                graph="on" if (self._settings.graph if graph is None else graph) else "off",
+            )
+            return self._searched(asked, collections, timer)
 
     def graph_search(
         self,
@@ -251,27 +252,29 @@ class Ragstone:
         """Only what the graph of names leads to: chunks of documents that the query names, or that the passages which
         fit it best name; best first, and in `names` which they were. Otherwise like `search`.
         """
-        asked = Query.checked(
-            query,
-            top_k=top_k,
-            mode="hybrid",
-            filter=filter,
-            vector=None,
-            recall=self._settings.recall,
-            graph="only",
-        )
-        return self._searched(asked, collections)
-
-    def _searched(self, asked: Query, collections: Sequence[str] | None) -> SearchResult:
         with PerformanceTimer("search", self.monitor) as timer:
-            names = list(collections) if collections else [self._settings.collection]
-            if asked.vector is None:
-                found = self._caches.searches.found(
-                    (asked, *names), lambda: self.version(names), lambda: self._search(asked, names)
-                )
-            else:
-                found = self._search(asked, names)
-            timer.stages_ms = found.timings_ms
+            asked = Query.checked(
+                query,
+                top_k=top_k,
+                mode="hybrid",
+                filter=filter,
+                vector=None,
+                recall=self._settings.recall,
+                graph="only",
+            )
+            return self._searched(asked, collections, timer)
+
+    def _searched(
+        self, asked: Query, collections: Sequence[str] | None, timer: PerformanceTimer
+    ) -> SearchResult:
+        names = list(collections) if collections else [self._settings.collection]
+        if asked.vector is None:
+            found = self._caches.searches.found(
+                (asked, *names), lambda: self.version(names), lambda: self._search(asked, names)
+            )
+        else:
+            found = self._search(asked, names)
+        timer.stages_ms = found.timings_ms
         stages_ms = found.timings_ms if len(names) == 1 else {}
         return replace(found, timings_ms={**stages_ms, "total": timer.elapsed_ms})
 
