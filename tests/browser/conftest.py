@@ -44,7 +44,8 @@ class Watched:
         dialog.dismiss()
 
 
-@pytest.fixture(scope="session")
+# For this package only: Playwright keeps an event loop running in the main thread, and other tests start their own.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip(f"no Chromium at {CHROMIUM} (Debian: apt-get install chromium)")

@@ -19,6 +19,7 @@ from ragstone.answering.chat_model import ChatDelta, Message
 from ragstone.cli.app import main
 from ragstone.errors import SettingsError, StoreError
 from ragstone.types import Degraded
+from restored_logging import restored_logging
 
 KEEPER = "The lighthouse keeper is called Tom Arkwright. He lights the lamp at dusk."
 TIDES = "The tides in the harbour turn twice a day, and the boats wait for the flood."
@@ -236,7 +237,7 @@ def test_stats_on_a_terminal_say_whether_redis_answers(
         assert main(["stats"]) == 0
         return capsys.readouterr().out
 
-    with pytest.MonkeyPatch.context() as environment:
+    with restored_logging(), pytest.MonkeyPatch.context() as environment:
         environment.setenv("HOME", str(tmp_path))
         environment.setenv("RAGSTONE_DATA_DIR", str(tmp_path / "data"))
         environment.setenv("RAGSTONE_CACHE_REDIS_URL", redis_server.url)

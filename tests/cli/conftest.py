@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from cli.shells import Finished, Run, Shell, new_shell, write_documents
 from ragstone.cli.app import main
 from ragstone.settings import PREFIX, WELL_KNOWN
+from restored_logging import restored_logging
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +56,5 @@ def here(
         assert "Traceback" not in captured.err
         return Finished(status, captured.out, captured.err)
 
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield run
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with restored_logging():
+        yield run
