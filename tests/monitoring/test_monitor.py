@@ -222,7 +222,7 @@ def test_memory_processor_and_disk_are_the_systems_own_figures(tmp_path: Path) -
     until = time.thread_time() + 0.05
     while time.thread_time() < until:
         pass
-    assert cpu_seconds() - started >= 0.04  # the system counts in hundredths
+    assert cpu_seconds() - started >= 0.03  # .05, counted in hundredths
     gauges = {gauge.name: gauge.value for gauge in process_gauges(tmp_path / "not" / "yet", cpu_percent=7.0)}
     disk = os.statvfs(tmp_path)
     assert gauges["ragstone_disk_size_bytes"] == disk.f_blocks * disk.f_frsize
