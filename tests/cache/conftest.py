@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from cache.redis_server import RedisServer
+from redis_server import RedisServer
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from cache.redis_server import RedisServer
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone, Settings
 from ragstone.answering.chat_model import ChatDelta, Message
 from ragstone.cli.app import main
 from ragstone.errors import SettingsError, StoreError
 from ragstone.types import Degraded
+from redis_server import RedisServer
 from restored_logging import restored_logging
 
 KEEPER = "The lighthouse keeper is called Tom Arkwright. He lights the lamp at dusk."

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from cache.redis_server import RedisServer
 from fake_clock import FakeClock
 from ragstone.cache.breaker import Breaker
 from ragstone.cache.memory_cache import MemoryCache
 from ragstone.cache.redis_cache import PAUSE_S, VALUE_BYTES_MAX, RedisCache
 from ragstone.cache_levels import SharedCache
 from ragstone.errors import InputError
+from redis_server import RedisServer
 
 # The servers of these tests share two cores with the rest of the suite: only outages are to be cut off.
 PATIENT_S = 5.0

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from cache.redis_server import RedisServer
 from fake_clock import FakeClock
 from ragstone.cache.memory_cache import MemoryCache
 from ragstone.cache.query_optimizer import QueryOptimizer
 from ragstone.cache.redis_cache import PAUSE_S, RedisCache
 from ragstone.cache_levels import SharedCache
 from ragstone.errors import InputError
+from redis_server import RedisServer
 
 
 @pytest.fixture(params=["memory", "server"])

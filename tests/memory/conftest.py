@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from hashing_embedder import HashingEmbedder
-from memory.redis_server import RedisServer
 from ragstone.memory.shared_store import SharedMemoryStore
 from ragstone.memory.store import MemoryStore
 from ragstone.memory.tiers import Policy
+from redis_server import RedisServer
 
 NOON = 1_750_000_000.0
 

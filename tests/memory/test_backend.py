@@ -14,9 +14,9 @@ import pytest
 
 from hashing_embedder import HashingEmbedder
 from memory.conftest import NOON, Clock
-from memory.redis_server import HOST, RedisServer
 from ragstone import MemoryBackend, MemoryConsolidator, Settings
 from ragstone.errors import DocumentError, InputError, NotFoundError
+from redis_server import HOST, RedisServer
 
 Make = Callable[..., MemoryBackend]
 STOP_S = 1.0

@@ -17,13 +17,13 @@ import pytest
 
 from hashing_embedder import HashingEmbedder
 from memory.conftest import Clock
-from memory.redis_server import RedisServer
 from memory.test_store import files_with
 from ragstone.cli.memory import Remembered
 from ragstone.errors import LockedError, MismatchError, SettingsError, StoreError
 from ragstone.memory.redis_truth import RedisTruth
 from ragstone.memory.shared_store import SharedMemoryStore
 from ragstone.types import Answer, Usage
+from redis_server import RedisServer
 
 Copy = Callable[..., SharedMemoryStore]
 TURN_S = 1.5
@@ -133,7 +133,7 @@ def test_a_copy_that_was_lost_or_is_ahead_of_its_redis_is_made_anew(
     one.add("crows watch from the pier", tier="long_term")  # as many changes as `two` knows of
     assert facts(two) == facts(one)
     assert {item.entry.text for item in two.recall("pier", limit=9)} == {e.text for e in one.entries()}
-    with durable_server.client() as client:
+    with durable_server.client(protocol=2) as client:
         client.flushall()
     assert one.entries() == two.entries() == []
     assert two.add("herons nest on the pier").id == "m1"
@@ -236,7 +236,7 @@ def test_one_change_at_a_time_and_only_in_its_turn(copy: Copy, durable_server: R
         late.close()
         with pytest.raises(StoreError, match="nothing was changed"):  # on a state that is not the newest
             truth.change(turn, "7:ab", removed=(), items={}, entry=1, answer=0, forgotten=False)
-        with durable_server.client() as client:  # as if the turn had ended by itself
+        with durable_server.client(protocol=2) as client:  # as if the turn had ended by itself
             client.delete(truth._keys[0])
         with pytest.raises(StoreError, match="longer than its turn"):
             truth.change(turn, "", removed=(), items={}, entry=1, answer=0, forgotten=False)

@@ -19,10 +19,10 @@ from hypothesis.stateful import (
 
 from hashing_embedder import HashingEmbedder
 from memory.conftest import Clock
-from memory.redis_server import RedisServer
 from ragstone.memory.shared_store import SharedMemoryStore
 from ragstone.memory.store import MemoryStore
 from ragstone.memory.tiers import DAY_S, Policy, Tier
+from redis_server import RedisServer
 
 POLICY = Policy(
     tiers=(

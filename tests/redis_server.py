@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -46,9 +47,9 @@ class RedisServer:
         self.kill()
         raise AssertionError("redis-server did not start:\n" + "".join(said))
 
-    def client(self, **options: str) -> Redis:
+    def client(self, **options: Any) -> Redis:
         """A plain client of the server, to look and to spoil."""
-        return Redis(host=HOST, port=self.port, **options)  # type: ignore[arg-type]
+        return Redis(host=HOST, port=self.port, **options)
 
     def freeze(self) -> None:
         """It accepts connections and answers nothing."""
@@ -61,7 +62,7 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """As a crash does; `start` brings it back, empty."""
+        """As a crash does; `start` brings it back, with what was on disk."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
