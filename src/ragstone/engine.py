@@ -394,6 +394,11 @@ class Ragstone:
             (document_id,) = documents.document_ids(db, [uri])
             return documents.document_info(db, document_id), documents.document_text(db, document_id)
 
+    @property
+    def collection(self) -> str:
+        """The name of the collection that is meant where none is named."""
+        return self._settings.collection
+
     def collections(self) -> list[str]:
         """The names of the collections in the data directory."""
         home = self._settings.data_dir / "collections"

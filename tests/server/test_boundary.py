@@ -9,9 +9,11 @@ from contextlib import closing
 from urllib.parse import quote
 
 import pytest
+from fastapi import APIRouter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ragstone.server.access import Door
 from ragstone.server.boundary import host_name
 from server.live import LiveService
 
@@ -249,3 +251,14 @@ def test_half_a_request_does_not_hold_up_the_others(service: LiveService) -> Non
         started_s = time.monotonic()
         assert service.get("/api/search?q=bridge").status == 200
         assert time.monotonic() - started_s < 2.0
+
+
+def test_a_route_without_a_policy_is_refused_before_anything_is_served() -> None:
+    router = APIRouter()
+
+    @router.get("/forgotten")
+    async def forgotten() -> None:
+        return None
+
+    with pytest.raises(LookupError, match="/forgotten.*declares no policy"):
+        Door(router, routes=router.routes)

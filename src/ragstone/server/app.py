@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ragstone.engine import Ragstone
+from ragstone.server.access import Door, policy
 from ragstone.server.boundary import LOOPBACK_HOSTS, BoundedBody, LocalCallers, SecurityHeaders
 from ragstone.server.indexing import BackgroundIndexing
 from ragstone.server.page import page_routes
@@ -53,24 +56,36 @@ def create_app(
             service.close()
             await asyncio.to_thread(indexing.join, INDEXING_END_S)
 
+    routers = (api, health, page_routes(), _description_routes())
     app = _Application(
         title="ragstone",
         version=__version__,
         lifespan=lifespan,
-        openapi_url="/api/openapi.json",
-        docs_url=None,  # its page loads scripts from elsewhere
-        redoc_url=None,
+        openapi_url=None,  # every route comes by the routers, where it declares its policy
         middleware=[
             Middleware(UnexpectedErrors),
             Middleware(LocalCallers, hosts=hosts),
+            Middleware(Door, routes=[route for router in routers for route in router.routes]),
             Middleware(BoundedBody),
         ],
     )
     add_problem_handlers(app)
-    app.include_router(api)
-    app.include_router(health)
-    app.include_router(page_routes())
+    for router in routers:
+        app.include_router(router)
     return app
+
+
+def _description_routes() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/api/openapi.json")
+    @policy("open")
+    async def description(request: Request) -> Response:
+        """The routes with their parameters and limits."""
+        app: FastAPI = request.app
+        return JSONResponse(app.openapi())
+
+    return router
 
 
 class _Application(FastAPI):

@@ -1,8 +1,8 @@
 """What every request passes before a route sees it: host, origin, body limits; and headers on the way out.
 
-Plain ASGI, outermost first: `SecurityHeaders` → `LocalCallers` → `BoundedBody` → the application.
+Plain ASGI, outermost first: `SecurityHeaders` → `LocalCallers` → `access.Door` → `BoundedBody` → the application.
 A page of another site must not reach a service on the reader's own machine: the Host check stops names
-that were re-pointed at 127.0.0.1, the Origin check stops forms and scripts. Keys come in between later.
+that were re-pointed at 127.0.0.1, the Origin check stops forms and scripts.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ragstone.server.access import Policy
 from ragstone.server.problems import problem
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
-MAX_BODY_BYTES = 64 * 1024  # a question is ≤ 1000 characters; the rest is room for the conversation
-BODY_TIMEOUT_S = 10.0  # 64 KiB takes under a second on any line; slower senders only hold a connection
+BODY_TIMEOUT_S = (
+    10.0  # the usual 64 KiB take under a second on any line; slower senders only hold a connection
+)
 
 # No inline script or style, nothing from elsewhere, and no string may become markup (trusted types).
 CONTENT_POLICY = "; ".join(
@@ -127,58 +129,60 @@ def same_origin(headers: Headers, *, host: str) -> bool:
 
 
 class BoundedBody:
-    """Reads the body before the application does: counted while reading, JSON only, in bounded time."""
+    """Reads the body before the route does, as its policy says: counted while reading, one type, in bounded time."""
 
-    def __init__(
-        self, app: ASGIApp, *, max_bytes: int = MAX_BODY_BYTES, timeout_s: float = BODY_TIMEOUT_S
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, timeout_s: float = BODY_TIMEOUT_S) -> None:
         self._app = app
-        self._max_bytes = max_bytes
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
             await self._app(scope, receive, send)
             return
+        policy: Policy = scope["state"]["policy"]
         kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
+        if kind != policy.media_type:
             await problem(
                 415,
                 code="unsupported_media_type",
-                detail="The body must be application/json.",
-                hint="Send the header Content-Type: application/json.",
+                detail=f"The body must be {policy.media_type}.",
+                hint=f"Send the header Content-Type: {policy.media_type}.",
             )(scope, receive, send)
+            return
+        if policy.streamed:
+            await self._app(scope, receive, send)
             return
         try:
             async with asyncio.timeout(self._timeout_s):
-                body = await self._read(receive)
+                body = await _read(receive, policy.body_bytes)
         except TimeoutError:
             await problem(
                 408, code="request_timeout", detail=f"The body took longer than {self._timeout_s:g} s."
             )(scope, receive, send)
             return
         if body is None:
-            await problem(413, code="too_large", detail=f"The body is larger than {self._max_bytes} bytes.")(
-                scope, receive, send
-            )
+            await problem(
+                413, code="too_large", detail=f"The body is larger than {policy.body_bytes} bytes."
+            )(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
 
-    async def _read(self, receive: Receive) -> bytes | None:
-        """The whole body; None as soon as it is larger than allowed."""
-        parts: list[bytes] = []
-        size_bytes = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return b"".join(parts)
-            part = message.get("body", b"")
-            size_bytes += len(part)
-            if size_bytes > self._max_bytes:
-                return None
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+
+async def _read(receive: Receive, max_bytes: int) -> bytes | None:
+    """The whole body; None as soon as it is larger than allowed."""
+    parts: list[bytes] = []
+    size_bytes = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b"".join(parts)
+        part = message.get("body", b"")
+        size_bytes += len(part)
+        if size_bytes > max_bytes:
+            return None
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -10,6 +10,8 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from ragstone.server.access import policy
+
 MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -45,10 +47,12 @@ def page_routes() -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
+    @policy("open")
     async def index(request: Request) -> Response:
         return _served(assets["index.html"], request)
 
     @router.get("/ui/{name}")
+    @policy("open")
     async def asset(name: str, request: Request) -> Response:
         if name not in assets:
             raise HTTPException(404, "The page has no such file.")

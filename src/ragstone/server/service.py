@@ -9,17 +9,20 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from ragstone import wire
 from ragstone.engine import Ragstone
 from ragstone.errors import RagstoneError
+from ragstone.server.access import Caller
 from ragstone.server.indexing import BackgroundIndexing
-from ragstone.server.requests import AskRequest, SearchRequest
+from ragstone.server.requests import AskRequest, DocumentRequest, SearchRequest
 from ragstone.server.streaming import answer_events
 from ragstone.server.workers import Workers
-from ragstone.types import AnswerEvent, SearchResult
+from ragstone.stats import Stats
+from ragstone.types import AnswerEvent, DocumentInfo, SearchResult
 
 logger = logging.getLogger("ragstone.server")
 
@@ -100,8 +103,9 @@ class Service:
         """A short call into the engine, in a thread; raises `BusyError` when too many wait."""
         return await self._searching.run(call)
 
-    async def search(self, request: SearchRequest) -> SearchResult:
+    async def search(self, request: SearchRequest, caller: Caller) -> SearchResult:
         """The hits for a validated request."""
+        self._check(caller, *request.collection)
         return await self.read(
             partial(
                 self.engine.search,
@@ -114,8 +118,29 @@ class Service:
             )
         )
 
-    def answer(self, request: AskRequest) -> AsyncGenerator[AnswerEvent, None]:
+    async def documents(self, caller: Caller) -> list[DocumentInfo]:
+        """The documents of the engine's collection, by uri."""
+        self._check(caller)
+        return await self.read(self.engine.documents)
+
+    async def document(self, request: DocumentRequest, caller: Caller) -> tuple[DocumentInfo, str]:
+        """A document and its whole text."""
+        self._check(caller, *([request.collection] if request.collection else ()))
+        return await self.read(partial(self.engine.document, request.uri, collection=request.collection))
+
+    async def stats(self, caller: Caller) -> Stats:
+        """The engine's collection in numbers; of others only the names that the caller may see."""
+        self._check(caller)
+        stats = await self.read(self.engine.stats)
+        return replace(stats, collections=tuple(filter(caller.sees, stats.collections)))
+
+    def _check(self, caller: Caller, *collections: str) -> None:
+        """Raise `NotFoundError` unless all of them, or the engine's own if none is named, are the caller's."""
+        caller.check(collections or [self.engine.collection])
+
+    def answer(self, request: AskRequest, caller: Caller) -> AsyncGenerator[AnswerEvent, None]:
         """The events of an answer; leaving the generator stops it."""
+        self._check(caller, *([request.collection] if request.collection else ()))
         start = partial(
             self.engine.ask_stream,
             request.question,
