@@ -260,5 +260,5 @@ def test_a_route_without_a_policy_is_refused_before_anything_is_served() -> None
     async def forgotten() -> None:
         return None
 
-    with pytest.raises(LookupError, match="/forgotten.*declares no policy"):
+    with pytest.raises(LookupError, match=r"/forgotten.*declares no policy"):
         Door(router, routes=router.routes)
