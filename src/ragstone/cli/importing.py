@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +30,7 @@ def import_store(
         list[str],
         typer.Argument(
             metavar="[FORMAT] PATH",
-            help="llamaindex, langchain, chroma, txtai, faiss, embedded, or auto (also when left out); and where.",
+            help="llamaindex, langchain, chroma, txtai, faiss, embedded, redis, or auto (or left out); and where.",
         ),
     ],
     *,
@@ -47,6 +48,16 @@ def import_store(
     allow_pickle_layout: Annotated[
         bool, typer.Option("--allow-pickle-layout", help="Read .meta pickles, as data: nothing runs.")
     ] = False,
+    prefix: Annotated[
+        str | None, typer.Option(metavar="PREFIX", help="A Redis's keys that begin with it.")
+    ] = None,
+    text_field: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where its entries have their text.")
+    ] = None,
+    vector_field: Annotated[str | None, typer.Option(metavar="NAME", help="And their vector.")] = None,
+    vector_type: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="float32, float16, float64 or bfloat16.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check all, write nothing.")] = False,
     backup: Annotated[bool, typer.Option("--backup", help="Keep a checked copy of the source.")] = False,
     in_place: Annotated[
@@ -62,17 +73,44 @@ def import_store(
     The source is only read. The same command goes on after a stop and changes nothing when all is there;
     `ragstone rollback` undoes it. Exit status 1: some records could not be carried over.
     """
-    from ragstone.importers.formats import open_foreign
+    from ragstone.importers.formats import AUTO, open_foreign
+    from ragstone.importers.redis_keys import is_address
+    from ragstone.importers.redis_store import FORMAT, open_redis
     from ragstone.importers.run import Options, already_moved
 
-    format_, path = _format_and_path(source)
+    format_, place = _format_and_place(source)
     settings = invocation.of(context).settings()
-    moved = already_moved(settings.data_dir, settings.collection, path)
-    if moved is not None:
-        return _say_moved(moved, json_output=json_output)
-    store = open_foreign(
-        format_, path, only=only, texts=texts, allow_pickle=allow_pickle_layout, work_folder=settings.data_dir
-    )
+    of_redis = {
+        "--prefix": prefix,
+        "--text-field": text_field,
+        "--vector-field": vector_field,
+        "--vector-type": vector_type,
+    }
+    if format_ == FORMAT or is_address(place):
+        _refuse(
+            {"--only": only, "--texts": texts, "--allow-pickle-layout": allow_pickle_layout or None}, "files"
+        )
+        if format_ not in {FORMAT, AUTO}:  # not quoted: it may hold a password
+            raise InputError(
+                f"{format_} is read from files, not from a URL", hint=f"ragstone import {FORMAT} URL"
+            )
+        store = open_redis(
+            place, prefix=prefix, text_field=text_field, vector_field=vector_field, vector_type=vector_type
+        )
+    else:
+        _refuse(of_redis, "a Redis")
+        path = Path(place).expanduser().absolute()
+        moved = already_moved(settings.data_dir, settings.collection, path)
+        if moved is not None:
+            return _say_moved(moved, json_output=json_output)
+        store = open_foreign(
+            format_,
+            path,
+            only=only,
+            texts=texts,
+            allow_pickle=allow_pickle_layout,
+            work_folder=settings.data_dir,
+        )
     options = Options(model, reembed, dry_run, backup, in_place, shadow)
     with invocation.of(context).engine() as engine:
         outcome = _run(engine, store, options, settings.data_dir, json_output=json_output)
@@ -83,13 +121,22 @@ def import_store(
     return FAILED if outcome.report.left_out else 0
 
 
-def _format_and_path(source: list[str]) -> tuple[str, Path]:
+def _refuse(options: Mapping[str, object], of: str) -> None:
+    """Raise for options that have no meaning here; None are those that were not given."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{name} is for {of}", hint="leave it out")
+
+
+def _format_and_place(source: list[str]) -> tuple[str, str]:
     if len(source) > 2:
         raise InputError(
             f"{len(source)} words, [FORMAT] PATH are wanted", hint="quote a path that holds spaces"
         )
-    format_, path = source if len(source) == 2 else ("auto", source[0])
-    return format_, Path(path).expanduser().absolute()
+    format_, place = source if len(source) == 2 else ("auto", source[0])
+    if "://" in format_:  # not quoted: it may hold a password
+        raise InputError("the format stands before the URL", hint="ragstone import redis URL")
+    return format_, place
 
 
 def _run(
@@ -201,7 +248,7 @@ def _say_moved(moved: Journal, *, json_output: bool) -> int:
 def rollback(
     context: typer.Context,
     source: Annotated[
-        Path | None, typer.Argument(metavar="PATH", help="The source; without it, the latest import.")
+        str | None, typer.Argument(metavar="PATH", help="The source; without it, the latest import.")
     ] = None,
     *,
     json_output: JsonFlag = False,
@@ -210,22 +257,29 @@ def rollback(
 
     Checksums are compared first. Exit status 1: the source is not what it was when it was imported.
     """
+    from ragstone.importers.redis_keys import is_address
+    from ragstone.importers.redis_store import place_of
     from ragstone.importers.rollback import roll_back
 
+    place: Path | str | None = None
+    if source is not None:
+        place = place_of(source) if is_address(source) else Path(source).expanduser()
     data_dir = invocation.of(context).settings().data_dir
     with invocation.of(context).engine() as engine:
-        report = roll_back(engine, data_dir=data_dir, source=source)
+        report = roll_back(engine, data_dir=data_dir, source=place)
     if json_output:
         from ragstone.wire import plain_json
 
         terminal.say_json(plain_json(report))
-        return 0 if report.source_intact else FAILED
+        return FAILED if report.source_intact is False else 0
     removed = f"collection {report.collection} removed" if report.collection_removed else "the others stay"
     terminal.say(f"{terminal.count(report.documents, 'document')} removed, {removed}", style="bold")
-    state = (
-        "is what it was when it was imported" if report.source_intact else "has changed since it was imported"
-    )
+    state = {
+        True: "is what it was when it was imported",
+        False: "has changed since it was imported",
+        None: "was only read",
+    }[report.source_intact]
     terminal.say(f"{terminal.place(report.source)} {'is back and ' if report.source_restored else ''}{state}")
     for path in report.source_changed[:LISTED]:
         terminal.note(f"changed or missing: {terminal.clean(path)}")
-    return 0 if report.source_intact else FAILED
+    return FAILED if report.source_intact is False else 0

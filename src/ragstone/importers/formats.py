@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from ragstone.errors import InputError, NotFoundError
-from ragstone.importers import chroma, embedded_json, langchain, llamaindex, plain_faiss, txtai
+from ragstone.importers import chroma, embedded_json, langchain, llamaindex, plain_faiss, redis_store, txtai
 from ragstone.importers.records import ForeignStore
 
 
@@ -56,7 +56,10 @@ def open_foreign(
         )
     reader = FORMATS.get(format_)
     if reader is None:
-        raise InputError(f"no format {format_!r}", hint=f"one of {', '.join(sorted(FORMATS))}, or auto")
+        raise InputError(
+            f"no format {format_!r}",
+            hint=f"one of {', '.join(sorted([*FORMATS, redis_store.FORMAT]))}, or auto",
+        )
     return reader.open_store(path, only=only, work_folder=work_folder)
 
 

@@ -113,10 +113,15 @@ def begin(
     """
     mark = origin(store)
     folder = folder_of(data_dir, collection, mark)
-    if in_place and not store.path.is_dir():
+    if store.path is None and (in_place or backup):
+        raise InputError(
+            f"{store.place} is on a server, which is only read",
+            hint="--in-place and --backup are for files; to keep a copy of a Redis: redis-cli --rdb FILE",
+        )
+    if in_place and store.path is not None and not store.path.is_dir():
         raise InputError(f"{store.path} is not a folder", hint="--in-place moves the source's folder")
     before = read(folder) if (folder / FILE).is_file() else None
-    base = (store.path if store.path.is_dir() else store.path.parent).absolute()
+    base = _base(store)
     files = source_files(base, None if in_place else store.files)
     if before is not None and before.state == "done" and before.files == files and not in_place:
         journal = before  # the source is as it was: at most, documents deleted since are added again
@@ -142,13 +147,20 @@ def _new(
         collection=collection,
         format=store.format,
         origin=mark,
-        source=str(store.path.absolute()),
+        source=store.place,
         base=str(base),
         files=files,
         made_collection=before.made_collection if before else not collection_exists,
         state="running",
         started_s=time.time(),
     )
+
+
+def _base(store: ForeignStore) -> Path:
+    """The folder that the files' paths begin in; without meaning for a store that has none."""
+    if store.path is None:
+        return Path()
+    return (store.path if store.path.is_dir() else store.path.parent).absolute()
 
 
 def source_files(base: Path, chosen: Sequence[Path] | None) -> tuple[SourceFile, ...]:

@@ -220,7 +220,7 @@ def _nodes(path: Path, losses: Losses) -> dict[str, Node]:
                 continue
             for id_ in stream.members():
                 try:
-                    nodes[id_] = _node(_data(stream.value()))
+                    nodes[id_] = node_of(_data(stream.value()))
                 except (TypeError, AttributeError, ValueError) as error:
                     losses.records.append(LeftOut(id_, f"its node cannot be read: {error}"))
     return nodes
@@ -236,7 +236,8 @@ def _data(entry: Any) -> dict[str, Any]:
     return data
 
 
-def _node(data: dict[str, Any]) -> Node:
+def node_of(data: dict[str, Any]) -> Node:
+    """What a stored node holds. Raises `TypeError`, `AttributeError` for one of another form."""
     text = data.get("text")
     if not isinstance(text, str):  # since 2024 a node may keep its text in a resource
         text = (data.get("text_resource") or {}).get("text")

@@ -72,19 +72,25 @@ class ForeignStore:
     """A store as its reader sees it: facts at once, records when `read` is called, in the store's own order.
 
     `read` may be called again and then gives the same records; it fills the `Losses` given. `dim` is None where
-    only the vectors tell. `files` are all that it reads. `lossy` says that vectors were compressed by the store
-    and come over as what is left of them.
+    only the vectors tell. `files` are all that it reads. A store on a server has no `path` and no files, but an
+    `address`, without a password.
     """
 
     format: str
     layout: str
-    path: Path
+    path: Path | None
     files: tuple[Path, ...]
     model: str | None
     metric: Metric
     dim: int | None
     read: Callable[[Losses], Iterator[Record]]
     notes: tuple[str, ...] = ()
+    address: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is: the absolute path, or the address."""
+        return self.address if self.path is None else str(self.path.absolute())
 
 
 def new_record(

@@ -22,8 +22,9 @@ from ragstone.store.lock import WriterLock
 class RollbackReport:
     """What was undone.
 
-    `source_intact` says that every file of the source has the checksum it had when it was imported;
-    `source_changed` are those that do not (their program has written them since: they are left as they are).
+    `source_intact` says that every file of the source has the checksum it had when it was imported, None that it has
+    no files: it is on a server; `source_changed` are those that do not (their program has written them since: they are
+    left as they are).
     """
 
     collection: str
@@ -31,12 +32,13 @@ class RollbackReport:
     documents: int
     collection_removed: bool
     source_restored: bool
-    source_intact: bool
+    source_intact: bool | None
     source_changed: tuple[str, ...]
 
 
-def roll_back(engine: Ragstone, *, data_dir: Path, source: Path | None = None) -> RollbackReport:
-    """Undo the latest import into the engine's collection, or the one from `source`. Closes the engine.
+def roll_back(engine: Ragstone, *, data_dir: Path, source: Path | str | None = None) -> RollbackReport:
+    """Undo the latest import into the engine's collection, or the latest from `source`: a path, or the address of a
+    server with or without the prefix. Closes the engine.
 
     Killed at any point, the same call goes on. Raises `NotFoundError` where there is nothing to undo,
     `DamagedError` when the moved source is no longer what was imported, `StoreError` when something else
@@ -68,7 +70,7 @@ def roll_back(engine: Ragstone, *, data_dir: Path, source: Path | None = None) -
         documents=len(uris),
         collection_removed=remove_all,
         source_restored=restored,
-        source_intact=not changed,
+        source_intact=not changed if found.files else None,
         source_changed=tuple(changed),
     )
 
@@ -84,10 +86,11 @@ def drop_collection(data_dir: Path, name: str) -> None:
     shutil.rmtree(removed)
 
 
-def _chosen(data_dir: Path, name: str, source: Path | None) -> tuple[Path, Journal]:
+def _chosen(data_dir: Path, name: str, source: Path | str | None) -> tuple[Path, Journal]:
     found = journals.journals(data_dir, name)
     if source is not None:
-        found = [pair for pair in found if pair[1].source == str(source.absolute())]
+        place = source if isinstance(source, str) else str(source.absolute())
+        found = [pair for pair in found if pair[1].source == place or pair[1].source.startswith(f"{place}#")]
     if not found:
         what = f" from {source}" if source else ""
         raise NotFoundError(

@@ -107,7 +107,7 @@ def take_over(
     """
     started_s = time.monotonic()
     if not dry_run:
-        logger.info("Detected %s index at %s", store.layout, store.path)
+        logger.info("Detected %s index at %s", store.layout, store.place)
         require_room(store.files, data_dir)
     known = _known(engine)
     tally = _Tally(known, store.dim, with_vectors=not reembed)
@@ -161,8 +161,8 @@ def named_model(name: str, *, models_dir: Path) -> NamedModel:
 
 
 def origin(store: ForeignStore) -> str:
-    """What marks a document as come from this store: its format and absolute path."""
-    return f"{store.format} {printable(str(store.path.absolute()))}"
+    """What marks a document as come from this store: its format and place."""
+    return f"{store.format} {printable(store.place)}"
 
 
 def require_room(files: Sequence[Path], folder: Path) -> None:
@@ -315,7 +315,7 @@ def _report(
     return ImportReport(
         format=store.format,
         layout=store.layout,
-        source=str(store.path),
+        source=store.place,
         collection=stats.collection,
         model=model if tally.with_vectors else stats.model or "the configured model",
         dim=tally.dim if tally.with_vectors else stats.dim,
