@@ -286,3 +286,23 @@ def test_what_holds_no_index_says_what_was_looked_for(tmp_path: Path) -> None:
         open_foreign("word", tmp_path)
     with pytest.raises(NotFoundError, match="no file or folder"):
         open_foreign("auto", tmp_path / "absent")
+
+
+@pytest.mark.parametrize("format_", ["auto", "chroma"])
+def test_the_files_of_an_early_chroma_are_refused_with_the_way_out(format_: str, tmp_path: Path) -> None:
+    for name in ("chroma-embeddings.parquet", "chroma-collections.parquet"):
+        (tmp_path / name).write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"Chroma before 0\.4") as error:
+        open_foreign(format_, tmp_path)
+    assert "pip install chroma-migrate" in error.value.hint
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_the_note_on_the_missing_model_says_what_to_do_from_here(dry_run: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    source = write_llamaindex(tmp_path / "s", entries_of(3), vectors_of(3, dim=384))
+    with engine_at(tmp_path / "data") as engine:
+        (note,) = imported(
+            engine, open_foreign("auto", source), tmp_path / "data", Options(dry_run=dry_run)
+        ).report.notes
+    again = "; import with" if dry_run else "; roll back and import with"
+    assert f"{again} --model NAME (minilm, if all-MiniLM-L6-v2 made them)" in note

@@ -26,6 +26,7 @@ from ragstone.types import MetadataValue, Vector
 
 FORMAT = "chroma"
 DATABASE = "chroma.sqlite3"
+_PARQUET = "chroma-embeddings.parquet"
 _TEXT, _URI = "chroma:document", "chroma:uri"
 _ADD, _UPDATE, _UPSERT, _DELETE = range(4)  # the queue's operations
 _METRICS: Mapping[str, Metric] = {"l2": "l2", "ip": "ip", "cosine": "cosine"}
@@ -50,20 +51,35 @@ class Collection:
 
 
 def detect(path: Path) -> bool:
-    """Whether a folder holds `chroma.sqlite3`, or a file is one."""
+    """Whether a folder holds `chroma.sqlite3`, or the files of an earlier Chroma; or a file is the database."""
     file = path / DATABASE if path.is_dir() else path
-    return file.name == DATABASE and is_sqlite(file)
+    return (file.name == DATABASE and is_sqlite(file)) or _is_before_0_4(path)
+
+
+def _is_before_0_4(path: Path) -> bool:
+    """Version 0.3 kept its tables as Parquet, whose readers (pyarrow, duckdb) are too large to ask for."""
+    return (path / _PARQUET).is_file() and not (path / DATABASE).exists()
 
 
 def open_store(path: Path, *, only: str | None, work_folder: Path | None) -> ForeignStore:
     """The store in a folder. `only` names one of its collections; without it all come over together, each record's
     collection in its metadata (`chroma_collection`).
 
-    Raises `NotFoundError`, `InputError` for collections whose vectors differ in length and for a segment whose
-    name leads out of the store, `DamagedError`.
+    Raises `NotFoundError`, `InputError` for the files of Chroma before 0.4, for collections whose vectors differ in
+    length and for a segment whose name leads out of the store, `DamagedError`.
     """
     del work_folder  # vectors are read where they are
     database = path / DATABASE if path.is_dir() else path
+    if _is_before_0_4(path):
+        raise InputError(
+            f"{path} is a store of Chroma before 0.4 (.parquet), which is not read",
+            hint="upgrade it with Chroma's own tool, then import what it makes: pip install chroma-migrate;"
+            " chroma-migrate",
+        )
+    if not database.is_file():
+        raise NotFoundError(
+            f"no {DATABASE} in {path}", hint="name the folder that PersistentClient was given"
+        )
     with reading(database) as db:
         found = _collections(db, database)
     chosen = [one for one in found if only is None or one.name == only]

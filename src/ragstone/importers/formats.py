@@ -68,10 +68,8 @@ def detect(path: Path) -> str:
     for name, reader in FORMATS.items():
         if reader.detect(path):
             return name
-    old = "; the files of Chroma before 0.4 (.parquet) can be upgraded with its own migration tool"
     raise NotFoundError(
         f"{path} holds no index of a known format",
         hint="LlamaIndex (docstore.json), LangChain (index.faiss and index.pkl), Chroma (chroma.sqlite3),"
-        " txtai (config.json and embeddings), embedded_store.json, or a FAISS file"
-        + (old if any(path.glob("*.parquet")) else ""),
+        " txtai (config.json and embeddings), embedded_store.json, or a FAISS file",
     )

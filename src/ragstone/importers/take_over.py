@@ -35,6 +35,7 @@ SPACE_FACTOR = 2
 _LEAST_SPACE_BYTES = 64 << 20
 # Squares of lengths in between are float32 numbers, so that scaling to unit length is exact.
 SHORTEST, LONGEST = 1e-18, 1e18
+_BUILT_IN_DIM = 384  # of the built-in model
 
 logger = logging.getLogger("ragstone")
 
@@ -133,7 +134,7 @@ def take_over(
     if not dry_run and tally.added + tally.replaced:
         logger.info("Created FAISS-backed vector index of %d imported records", tally.added + tally.replaced)
     searchable = model is not None and (model.dim is not None or name.startswith(HTTP_PREFIX))
-    notes = _notes(store, tally, name, searchable=searchable)
+    notes = _notes(store, tally, name, searchable=searchable, dry_run=dry_run)
     return _report(engine, store, tally, name, tuple(notes), embedded, started_s, dry_run=dry_run)
 
 
@@ -334,7 +335,9 @@ def _report(
     )
 
 
-def _notes(store: ForeignStore, tally: _Tally, model: str, *, searchable: bool) -> Iterator[str]:
+def _notes(
+    store: ForeignStore, tally: _Tally, model: str, *, searchable: bool, dry_run: bool
+) -> Iterator[str]:
     if not tally.with_vectors or tally.longest == 0:
         return
     if tally.longest - tally.shortest > 1e-3 * tally.longest and store.metric in {
@@ -348,13 +351,16 @@ def _notes(store: ForeignStore, tally: _Tally, model: str, *, searchable: bool) 
         )
     if searchable:
         return
+    again = "import" if dry_run else "roll back and import"
     if model.startswith("external:"):
+        built_in = f" ({DEFAULT_MODEL}, if all-MiniLM-L6-v2 made them)" if tally.dim == _BUILT_IN_DIM else ""
         yield (
             "the store does not say which model made its vectors: texts are found by keyword, and by meaning with a"
-            " query's own vector; import with --model NAME, or with --reembed to embed the texts with your own model"
+            f" query's own vector; {again} with --model NAME{built_in}, or with --reembed to embed the texts with"
+            " your own model"
         )
     else:
         yield (
-            f"the vectors are of {model}: to search by meaning, get that model as an ONNX folder and import with"
+            f"the vectors are of {model}: to search by meaning, get that model as an ONNX folder, {again} with"
             " --model FOLDER, or use --reembed to embed the texts with your own model"
         )
