@@ -51,13 +51,10 @@ def import_store(
     prefix: Annotated[
         str | None, typer.Option(metavar="PREFIX", help="A Redis's keys that begin with it.")
     ] = None,
-    text_field: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where its entries have their text.")
-    ] = None,
-    vector_field: Annotated[str | None, typer.Option(metavar="NAME", help="And their vector.")] = None,
-    vector_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="float32, float16, float64 or bfloat16.")
-    ] = None,
+    # Rarely needed, and named by the errors that ask for them: the help has to fit a screen.
+    text_field: Annotated[str | None, typer.Option(hidden=True)] = None,
+    vector_field: Annotated[str | None, typer.Option(hidden=True)] = None,
+    vector_type: Annotated[str | None, typer.Option(hidden=True)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check all, write nothing.")] = False,
     backup: Annotated[bool, typer.Option("--backup", help="Keep a checked copy of the source.")] = False,
     in_place: Annotated[
@@ -68,7 +65,7 @@ def import_store(
     ] = 0,
     json_output: JsonFlag = False,
 ) -> int:
-    """Take over another tool's index: vectors, texts and metadata, without embedding anything again.
+    """Take over another tool's index with its vectors: nothing is embedded again.
 
     The source is only read. The same command goes on after a stop and changes nothing when all is there;
     `ragstone rollback` undoes it. Exit status 1: some records could not be carried over.

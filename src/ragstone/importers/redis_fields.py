@@ -160,7 +160,7 @@ def _sense(stored: Sequence[bytes], name: str) -> tuple[float, float]:
     if 2 * sum(row is None for row in rows) > len(rows) or not len(sizes):
         return 0.0, 0.0
     sensible = (sizes >= _LEAST) & (sizes <= _MOST)
-    return round(float(np.mean(sensible)), 2), round(len(sizes) / len(numbers), 1)
+    return round(float(np.mean(sensible)), 2), round(len(sizes) / len(numbers), 2)
 
 
 def _from_bytes(value: bytes, name: str) -> Vector | None:

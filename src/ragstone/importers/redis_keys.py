@@ -130,7 +130,7 @@ def connected(server: Server) -> Iterator[Redis]:
 
 
 def _translate(server: Server, error: Exception) -> NoReturn:
-    """Raise an error of ours; the library's own words are left out where they may quote what it was given."""
+    """Raise an error of ours; the library's words name host and port, the server's a command, never a password."""
     from redis import exceptions
 
     raised: RagstoneError
@@ -152,14 +152,16 @@ def _translate(server: Server, error: Exception) -> NoReturn:
     elif isinstance(error, exceptions.TimeoutError | TimeoutError):
         raised = StoreError(
             f"{server.address} did not answer within {server.timeout_s:g} s",
-            hint="the same command goes on from here once it does",
+            hint="does it speak TLS?"
+            if server.address.startswith("rediss:")
+            else "the same command goes on from here once it does",
         )
     elif isinstance(error, exceptions.ResponseError):
         raised = StoreError(f"{server.address} cannot do what is asked: {error}")
     else:
         raised = StoreError(
-            f"{server.address} cannot be reached: {type(error.__cause__ or error).__name__}",
-            hint="is it running there? rediss:// is for servers with TLS; the same command goes on from here",
+            f"{server.address} cannot be reached: {str(error).rstrip('.')}",
+            hint="is a Redis running there? the same command goes on from here",
         )
     raise raised from error
 

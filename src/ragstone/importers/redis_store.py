@@ -48,7 +48,8 @@ def open_redis(
     numbers = (
         f", {fields.vector_type or 'JSON'} vectors in {fields.vector}" if fields.vector else ", no vectors"
     )
-    notes = [doubt] if doubt else []
+    notes = ["its search index was not read: here vectors are ranked by cosine, its usual metric"]
+    notes += [doubt] if doubt else []
     if fields.vector_type == "float64":
         notes.append("the vectors are of 64-bit numbers and come over as 32-bit ones")
     return ForeignStore(
@@ -113,9 +114,10 @@ def _sample(client: Redis, server: Server, prefix: str) -> list[Entry]:
             hint="name others with --prefix",
         )
     found = redis_keys.prefixes(client)
+    if not found:
+        raise NotFoundError(f"{server.address} has no keys", hint="check the database number")
     raise NotFoundError(
-        f"no key in {server.address} begins with {prefix!r}",
-        hint=f"there are {_named(found)}" if found else "it has no keys: check the database number",
+        f"no key in {server.address} begins with {prefix!r}", hint=f"there are {_named(found)}"
     )
 
 
