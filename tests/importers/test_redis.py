@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from socketserver import StreamRequestHandler, TCPServer
 from typing import Any
@@ -179,13 +180,40 @@ def test_every_key_is_read_once_while_the_server_resizes_its_table(redis_server:
     assert sorted(found) == sorted(f"doc:papers:node-{n}" for n in range(3_000))
 
 
-def test_values_are_asked_for_in_parts_and_one_beyond_the_limit_is_left_out(
+class _Repeating(Redis):
+    """Gives keys again that an earlier SCAN gave, as a server may that shrinks its table in between."""
+
+    earlier: Any = ()
+
+    def scan(self, *arguments: Any, **options: Any) -> Any:
+        cursor, found = super().scan(*arguments, **options)
+        given, self.earlier = [*self.earlier, *found], found
+        return cursor, given
+
+
+def test_a_key_that_scan_gives_again_is_read_once(redis_server: RedisServer) -> None:
+    write_langchain_community(redis_server.client(), entries_of(1_200), vectors_of(1_200))
+    with _Repeating(host=HOST, port=redis_server.port) as client:
+        names = [key.name for key in redis_keys.keys(client, "doc:")]
+    assert len(names) == len(set(names)) == 1_200
+
+
+@given(st.lists(st.integers(0, 12 << 20), max_size=40))
+def test_values_are_asked_for_in_parts_of_8_mib_or_of_one_value(sizes: list[int]) -> None:
+    found = [(b"%d" % number, "hash", size) for number, size in enumerate(sizes)]
+    parts = list(redis_keys._parts(found))
+    assert [one for part in parts for one in part] == found
+    assert all(len(part) == 1 or sum(size for _, _, size in part) <= 8 << 20 for part in parts)
+    for part, following in pairwise(parts):  # and none could take in the next
+        assert sum(size for _, _, size in part) + following[0][2] > 8 << 20
+
+
+def test_a_value_beyond_the_limit_is_left_out_and_not_asked_for(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = redis_server.client()
     write_langchain_community(client, entries_of(100), vectors_of(100))
     client.hset("doc:papers:huge", mapping={"content": "x" * 100_000})
-    monkeypatch.setattr(redis_keys, "_REPLY_BYTES", 2_000)
     monkeypatch.setattr(redis_keys, "VALUE_BYTES_MAX", 50_000)
     client.config_resetstat()
     records, losses = read_all(open_redis(redis_server.url, prefix="doc:"))

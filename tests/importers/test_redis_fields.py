@@ -120,7 +120,17 @@ def test_metadata_are_taken_where_they_have_their_types_and_binary_values_are_co
 
 
 @pytest.mark.parametrize(
-    "broken", [b"{", b"[1]", b"7", b'{"metadata": 1}', b'{"relationships": 3}', b"\xff", b"[" * 99_999]
+    "broken",
+    [
+        b"{",
+        b"[1]",
+        b"7",
+        b'{"metadata": 1}',
+        b'{"relationships": 3}',
+        b'{"text_resource": 5}',
+        b"\xff",
+        b"[" * 99_999,
+    ],
 )
 def test_a_tools_own_field_that_cannot_be_read_is_passed_over(broken: bytes) -> None:
     for name in ("_node_content", "_metadata_json"):

@@ -70,32 +70,19 @@ def import_store(
     The source is only read. The same command goes on after a stop and changes nothing when all is there;
     `ragstone rollback` undoes it. Exit status 1: some records could not be carried over.
     """
-    from ragstone.importers.formats import AUTO, open_foreign
+    from ragstone.importers.formats import open_foreign
     from ragstone.importers.redis_keys import is_address
-    from ragstone.importers.redis_store import FORMAT, open_redis
+    from ragstone.importers.redis_store import FORMAT
     from ragstone.importers.run import Options, already_moved
 
     format_, place = _format_and_place(source)
     settings = invocation.of(context).settings()
-    of_redis = {
-        "--prefix": prefix,
-        "--text-field": text_field,
-        "--vector-field": vector_field,
-        "--vector-type": vector_type,
-    }
+    fields = {"text_field": text_field, "vector_field": vector_field, "vector_type": vector_type}
     if format_ == FORMAT or is_address(place):
-        _refuse(
-            {"--only": only, "--texts": texts, "--allow-pickle-layout": allow_pickle_layout or None}, "files"
-        )
-        if format_ not in {FORMAT, AUTO}:  # not quoted: it may hold a password
-            raise InputError(
-                f"{format_} is read from files, not from a URL", hint=f"ragstone import {FORMAT} URL"
-            )
-        store = open_redis(
-            place, prefix=prefix, text_field=text_field, vector_field=vector_field, vector_type=vector_type
-        )
+        _refuse("files", only=only, texts=texts, allow_pickle_layout=allow_pickle_layout or None)
+        store = _open_redis(format_, place, prefix, fields)
     else:
-        _refuse(of_redis, "a Redis")
+        _refuse("a Redis", prefix=prefix, **fields)
         path = Path(place).expanduser().absolute()
         moved = already_moved(settings.data_dir, settings.collection, path)
         if moved is not None:
@@ -118,20 +105,39 @@ def import_store(
     return FAILED if outcome.report.left_out else 0
 
 
-def _refuse(options: Mapping[str, object], of: str) -> None:
+def _open_redis(format_: str, url: str, prefix: str | None, fields: Mapping[str, str | None]) -> ForeignStore:
+    from ragstone.importers.formats import AUTO
+    from ragstone.importers.redis_store import FORMAT, open_redis
+
+    if format_ not in {FORMAT, AUTO}:  # the URL is not quoted: it may hold a password
+        raise InputError(
+            f"{format_} is read from files, not from a URL", hint=f"ragstone import {FORMAT} URL"
+        )
+    return open_redis(
+        url,
+        prefix=prefix,
+        text_field=fields["text_field"],
+        vector_field=fields["vector_field"],
+        vector_type=fields["vector_type"],
+    )
+
+
+def _refuse(of: str, **options: object) -> None:
     """Raise for options that have no meaning here; None are those that were not given."""
     for name, value in options.items():
         if value is not None:
-            raise InputError(f"{name} is for {of}", hint="leave it out")
+            raise InputError(f"--{name.replace('_', '-')} is for {of}", hint="leave it out")
 
 
 def _format_and_place(source: list[str]) -> tuple[str, str]:
+    from ragstone.importers.redis_keys import is_address
+
     if len(source) > 2:
         raise InputError(
             f"{len(source)} words, [FORMAT] PATH are wanted", hint="quote a path that holds spaces"
         )
     format_, place = source if len(source) == 2 else ("auto", source[0])
-    if "://" in format_:  # not quoted: it may hold a password
+    if is_address(format_):  # not quoted: it may hold a password
         raise InputError("the format stands before the URL", hint="ragstone import redis URL")
     return format_, place
 

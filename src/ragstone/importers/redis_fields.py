@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -228,9 +229,10 @@ def metadata_of(entry: Entry, fields: Fields, losses: Losses) -> dict[str, Any]:
     if "_metadata_json" in entry:  # LangChain
         metadata |= _json_object(entry["_metadata_json"])
     if "_node_content" in entry:  # LlamaIndex
-        node = node_of(_json_object(entry["_node_content"]))
-        losses.part("relationships between nodes (previous, next, parent, child)", node.relationships)
-        metadata |= node.metadata
+        with suppress(TypeError, AttributeError):  # of another form: its fields say what they say
+            node = node_of(_json_object(entry["_node_content"]))
+            losses.part("relationships between nodes (previous, next, parent, child)", node.relationships)
+            metadata |= node.metadata
         if metadata.get("doc_id") == "None":  # of a node without a document
             del metadata["doc_id"]
     return metadata

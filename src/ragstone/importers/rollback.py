@@ -89,14 +89,19 @@ def drop_collection(data_dir: Path, name: str) -> None:
 def _chosen(data_dir: Path, name: str, source: Path | str | None) -> tuple[Path, Journal]:
     found = journals.journals(data_dir, name)
     if source is not None:
-        place = source if isinstance(source, str) else str(source.absolute())
-        found = [pair for pair in found if pair[1].source == place or pair[1].source.startswith(f"{place}#")]
+        found = [pair for pair in found if _is_from(pair[1], source)]
     if not found:
         what = f" from {source}" if source else ""
         raise NotFoundError(
             f"no import{what} into collection {name!r} to roll back", hint="nothing was changed"
         )
     return found[-1]
+
+
+def _is_from(found: Journal, source: Path | str) -> bool:
+    if isinstance(source, Path):
+        return found.source == str(source.absolute())
+    return found.source == source or found.source.startswith(f"{source}#")  # any prefix
 
 
 def _check(found: Journal) -> None:
