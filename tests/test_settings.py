@@ -49,7 +49,18 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "memory_redis_url": ("redis://:k-3@localhost:6380/0", SecretStr("redis://:k-3@localhost:6380/0")),
     "host": ("::1", "::1"),
     "port": ("9001", 9001),
+    "require_key": ("false", False),
+    "allowed_hosts": ("docs.example.org, d", ("docs.example.org", "d")),
+    "allowed_origins": ("https://example.org", ("https://example.org",)),
+    "trusted_proxies": ("10.0.0.0/8,::1", ("10.0.0.0/8", "::1")),
+    "rate_per_minute": ("90.5", 90.5),
+    "rate_burst": ("7", 7),
+    "rate_redis_url": ("redis://localhost:6380/1", SecretStr("redis://localhost:6380/1")),
+    "request_timeout_s": ("2.5", 2.5),
     "log_level": ("DEBUG", "debug"),
+    "log_levels": ("server=debug,access=warning", ("server=debug", "access=warning")),
+    "log_format": ("JSON", "json"),
+    "log_output": ("stderr", "stderr"),
 }
 Load = Callable[..., Settings]
 SECRETS = {

@@ -21,7 +21,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ragstone import ingest, maintenance, searching
+from ragstone import deadlines, ingest, maintenance, searching
 from ragstone.answering.answer import answer_events
 from ragstone.answering.chat_model import ChatModel, OpenAIChatModel
 from ragstone.answering.prompt import standalone_question
@@ -32,7 +32,7 @@ from ragstone.documents.limits import ReadLimits
 from ragstone.documents.pool import ReaderPool
 from ragstone.embedding import load_embedder
 from ragstone.embedding.batch_embedder import BatchEmbedder
-from ragstone.errors import InputError, NotFoundError, RagstoneError
+from ragstone.errors import InputError, NoCollectionError, NotFoundError, RagstoneError
 from ragstone.index.plans import Plan
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.maintenance import VerifyReport
@@ -342,7 +342,7 @@ class Ragstone:
                 idf=self._idf(collections or [self._settings.collection]),
                 history=history,
                 templates=self._prompts(),
-                timeout_s=self._settings.chat_timeout_s,
+                timeout_s=deadlines.left_s(self._settings.chat_timeout_s),
                 max_context_tokens=self._settings.max_context_length,
                 kept=self._caches.answers,
                 cancelled=cancelled,
@@ -583,7 +583,7 @@ class Ragstone:
             if name not in self._collections:
                 folder = self._settings.data_dir / "collections" / name
                 if not create and not (folder / "catalog.sqlite").is_file():
-                    raise NotFoundError(
+                    raise NoCollectionError(
                         f"no collection {name!r} in {self._settings.data_dir}",
                         hint="make one with: ragstone index FOLDER",
                     )

@@ -4,6 +4,7 @@ RagstoneError
 ├── SettingsError            a setting is unknown, malformed or contradictory
 ├── InputError               the caller passed something unusable (path, query, filter, shape)
 │   └── NotFoundError        a named collection, document or file does not exist
+│       └── NoCollectionError    the collection; the service does not say whether it is missing or another's
 ├── DocumentError            one file cannot be read; `code` says which way
 ├── ModelError               an embedding or chat model cannot be loaded or does not answer
 ├── StoreError               the store on disk cannot do what was asked
@@ -56,6 +57,10 @@ class NotFoundError(InputError):
     """A named collection, document or file does not exist."""
 
     default_code = "not_found"
+
+
+class NoCollectionError(NotFoundError):
+    """A named collection does not exist."""
 
 
 class DocumentError(RagstoneError):

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ragstone import deadlines
 from ragstone.collection import Collection, Snapshot
 from ragstone.errors import InputError, MismatchError, NotFoundError, RagstoneError, StoreError
 from ragstone.graph.walk import Step
@@ -112,6 +113,7 @@ def search_collection(
         keyword = _SearchedAhead(keyword, query.text, hybrid.pool_size(reach), allowed)
     with _timed(timings, "embed"):
         vector = _query_vector(snapshot, query, embedding, degraded)
+    deadlines.check()  # a model elsewhere can take seconds; what comes after takes milliseconds
     dense = snapshot.dense.at_recall(recall_keeper.asked(query.recall))
     ranking = hybrid.search(
         query.text,

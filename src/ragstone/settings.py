@@ -11,13 +11,14 @@ plain arguments.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import logging
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
@@ -90,6 +91,39 @@ def _model_name(name: str) -> str:
     return "minilm" if name.lower() == "english" else name
 
 
+def _listed(value: object) -> object:
+    """`a, b` as a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _networks(listed: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in listed:
+        ipaddress.ip_network(entry)  # its ValueError says what is wrong
+    return listed
+
+
+def _origins(listed: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in listed:
+        parts = urlsplit(entry)
+        if (
+            entry != f"{parts.scheme}://{parts.netloc}"
+            or parts.scheme not in {"http", "https"}
+            or not parts.netloc
+        ):
+            raise ValueError(
+                "each must be as a browser says it: https://example.org or http://localhost:3000"
+            )
+    return listed
+
+
+def _component_levels(listed: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in listed:
+        component, _, level = entry.partition("=")
+        if not component or level not in get_args(LogLevel):
+            raise ValueError("each must be component=level, for example server=debug,access=warning")
+    return listed
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -98,6 +132,7 @@ FullPath = Annotated[Path, AfterValidator(_full_path)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 LogLevel = Literal["debug", "info", "warning", "error"]
+Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class Settings(BaseModel):
@@ -233,8 +268,50 @@ class Settings(BaseModel):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="address that serve listens on")
     port: int = Field(default=8000, ge=0, le=65535, description="port that serve listens on; 0: any free one")
+    require_key: bool = Field(
+        default=True,
+        description="once a key was made, whether requests from this machine need one too",
+    )
+    allowed_hosts: Listed = Field(
+        default=(), description="further names that serve answers to, as in the address bar: docs.example.org"
+    )
+    allowed_origins: Annotated[Listed, AfterValidator(_origins)] = Field(
+        default=(), description="sites whose pages may use the service (CORS): https://example.org"
+    )
+    trusted_proxies: Annotated[Listed, AfterValidator(_networks)] = Field(
+        default=(), description="addresses or networks of proxies whose X-Forwarded-For is believed"
+    )
+    # An answer costs 10: with 600 these are the 60 questions a minute of the service of old. The page searches while
+    # one types, five times a second at most, which a burst of 120 allows for half a minute.
+    rate_per_minute: float = Field(
+        default=600.0,
+        ge=0,
+        le=1_000_000,
+        description="requests a minute for each key, an answer counting as 10; 0: any number",
+    )
+    rate_burst: int = Field(
+        default=120, ge=1, le=1_000_000, description="requests that may be saved up and sent at once"
+    )
+    rate_redis_url: RedisUrl | None = Field(
+        default=None,
+        description="Redis that several services count requests on; unset: cache_redis_url, if set",
+    )
+    # The reference's limit of a stream.
+    request_timeout_s: float = Field(
+        default=60.0, gt=0, le=3600, description="seconds after which serve gives up a request"
+    )
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
         default="info", description="least level written to <data_dir>/logs"
+    )
+    log_levels: Annotated[Listed, AfterValidator(_component_levels)] = Field(
+        default=(), description="other levels for components: server=debug,access=warning"
+    )
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
+        default="text", description="form of log lines"
+    )
+    log_output: Annotated[Literal["file", "stderr"], BeforeValidator(_lower)] = Field(
+        default="file",
+        description="where log lines go: <data_dir>/logs, or standard error as containers want it",
     )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -485,4 +562,6 @@ def _shown(value: object) -> str | int | float | bool | None:
         return MASK
     if value is None or isinstance(value, str | int | float | bool):
         return value
+    if isinstance(value, tuple):
+        return ",".join(value)
     return str(value)

@@ -13,8 +13,10 @@ from fastapi import APIRouter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ragstone.server.access import Door
-from ragstone.server.boundary import host_name
+from ragstone.server.door import Door
+from ragstone.server.identity import Identity
+from ragstone.server.origins import host_name
+from ragstone.server.rates import Rates
 from server.live import LiveService
 
 ASK = {"question": "Who finished the third lighthouse?"}
@@ -261,4 +263,4 @@ def test_a_route_without_a_policy_is_refused_before_anything_is_served() -> None
         return None
 
     with pytest.raises(LookupError, match=r"/forgotten.*declares no policy"):
-        Door(router, routes=router.routes)
+        Door(router, routes=router.routes, identity=Identity(), rates=Rates(None))

@@ -123,6 +123,19 @@ class RedisCache:
         self._takes.succeeded()
         return len(fitting) == len(values)
 
+    def evaluate(self, script: str, key: str, *arguments: int) -> object | None:
+        """What a Lua script on one key returns; None when the server does not answer or the script fails."""
+        if self._closed or not self._answers.allows():
+            return None
+        replies = self._run([("EVAL", script, 1, self._key(key), *arguments)])
+        if replies is None:
+            return None
+        if _is_outage(replies[0]):
+            self._failed(replies[0])
+            return None
+        self._succeeded()
+        return None if isinstance(replies[0], Exception) else replies[0]
+
     def clear(self) -> bool:
         """Delete every key with the prefix, looking at all that the server holds; False when it does not answer."""
         if self._closed or not self._answers.allows():

@@ -16,6 +16,7 @@ from ragstone.cli import (
     evaluating,
     importing,
     indexing,
+    keys,
     memory,
     searching,
     serving,
@@ -81,6 +82,7 @@ _add(importing.import_store, "import", "ragstone import llamaindex ./storage --c
 _add(importing.rollback, "rollback", "ragstone rollback --collection papers")
 app.add_typer(configuration.app)
 app.add_typer(memory.app)
+app.add_typer(keys.app)
 _add(
     tuning.tune, "tune", "ragstone tune --recall 0.98 --p95-ms 1 --memory-mb 200 --picture front.svg --apply"
 )

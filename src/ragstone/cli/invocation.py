@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
+
+from ragstone.logs import formatter, set_levels
 
 if TYPE_CHECKING:
     from ragstone.engine import Ragstone
@@ -89,9 +92,7 @@ class LogFile(logging.Handler):
                 self._file = RotatingFileHandler(
                     self._path, maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1, encoding="utf-8"
                 )
-                self._file.setFormatter(
-                    logging.Formatter("%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
-                )
+                self._file.setFormatter(self.formatter)
             self._file.emit(record)
         except OSError:  # a full or read-only disk must not end the command that wanted to log
             self.handleError(record)
@@ -110,13 +111,20 @@ class LogFile(logging.Handler):
         super().close()
 
 
+class LogStream(logging.StreamHandler[TextIO]):
+    """Standard error as the log."""
+
+
 def log_to(settings: Settings) -> None:
-    """Write log lines of `log_level` and above to `<data_dir>/logs/ragstone.log`, and nowhere else."""
+    """Write log lines of `log_level` and above to `<data_dir>/logs/ragstone.log`, or standard error, nowhere else."""
     root = logging.getLogger()
     for handler in list(root.handlers):
-        if isinstance(handler, LogFile):
+        if isinstance(handler, LogFile | LogStream):
             root.removeHandler(handler)
             handler.close()
-    root.addHandler(LogFile(log_path(settings.data_dir)))
+    to_file = settings.log_output == "file"
+    handler = LogFile(log_path(settings.data_dir)) if to_file else LogStream(sys.stderr)
+    handler.setFormatter(formatter(settings.log_format))
+    root.addHandler(handler)
     root.setLevel(logging.WARNING)  # other libraries' chatter stays out
-    logging.getLogger("ragstone").setLevel(settings.log_level.upper())
+    set_levels(settings.log_level, dict(entry.split("=") for entry in settings.log_levels))

@@ -27,6 +27,7 @@ def serve(
     Paths are indexed in the background meanwhile. With --json the address is printed as {"url": …} once it answers.
     """
     try:
+        from ragstone.server.admission import admission_of
         from ragstone.server.serving import serve as run_service
     except ModuleNotFoundError as error:
         raise RagstoneError(
@@ -46,14 +47,16 @@ def serve(
             raise NotFoundError(f"no file or folder {path}", hint="check the path; nothing was started")
     current = invocation.of(context)
     settings = current.settings(host=host, port=port)
-    with current.engine() as engine:
+    with current.engine(host=host, port=port) as engine:
         run_service(
             engine,
             host=settings.host,
             port=settings.port,
             paths=paths or (),
             open_browser=open_page,
+            admission=admission_of(settings),
             streaming=settings.enable_streaming,
+            answer_limit_s=settings.request_timeout_s,
             announce=announce,
         )
     return 0

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 
+from ragstone import deadlines
 from ragstone.embedding.batches import unit_rows
 from ragstone.embedding.query_cache import QueryCache
 from ragstone.embedding.tokens import TextTokenizer
@@ -135,19 +136,21 @@ class HttpEmbedder:
                 return self._vectors(self._post(body), len(texts))
             except _TryAgainError as again:
                 pause = again.after_s or BACKOFF_S * 2**attempt * random.uniform(0.75, 1.25)  # noqa: S311
-                if attempt == RETRIES or pause > RETRY_AFTER_MAX_S:
+                if attempt == RETRIES or pause > deadlines.left_s(RETRY_AFTER_MAX_S):
                     raise again.error from again.error.__cause__
                 time.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
     def _post(self, body: bytes) -> bytes:
+        deadlines.check()
+        timeout_s = deadlines.left_s(self._timeout_s)
         host, port = self._parts.hostname or "", self._parts.port
         connection: http.client.HTTPConnection
         if self._parts.scheme == "https":
             context = ssl.create_default_context()
-            connection = http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=context)
+            connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
         else:
-            connection = http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+            connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
@@ -156,6 +159,7 @@ class HttpEmbedder:
             response = connection.getresponse()
             data = response.read(RESPONSE_BYTES_MAX + 1)
         except (OSError, http.client.HTTPException) as error:
+            deadlines.check()
             raise _TryAgainError(self._unreachable(error), 0.0) from error
         finally:
             connection.close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import TypeVar
 
+from ragstone import deadlines
 from ragstone.cache_levels import LRUCache
+from ragstone.deadlines import DeadlineError
 
 T = TypeVar("T")
 
@@ -42,9 +45,12 @@ class QueryCache(LRUCache[str, T]):
             if making is None:
                 return self._made(text, make, ours)
             try:
-                return making.result()
-            except CancelledError:  # whoever made it was interrupted, which is not our error
-                continue
+                return making.result(left if (left := deadlines.left_s()) < math.inf else None)
+            except (CancelledError, DeadlineError):  # of whoever made it, which is not our error
+                deadlines.check()
+            except TimeoutError:
+                deadlines.check()
+                raise
 
     def _made(self, text: str, make: Callable[[], T], ours: Future[T]) -> T:
         try:

@@ -1,21 +1,16 @@
-"""Who may do what: every route declares a policy, and one door looks at it before anything else is read.
-
-What no route of the application declares does not exist: a path that matches none is answered by the door.
-"""
+"""Who may do what: every route declares a policy, and `door.Door` looks at it before anything else is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
-from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute
 
-from ragstone.errors import NotFoundError
-from ragstone.server.problems import problem
+from ragstone.errors import NoCollectionError
 
 Permission: TypeAlias = Literal["open", "read", "write", "admin"]
 """What a route asks for and a caller holds, each including those before it; `open` asks for no caller."""
@@ -23,6 +18,7 @@ Permission: TypeAlias = Literal["open", "read", "write", "admin"]
 PERMISSIONS: tuple[Permission, ...] = ("open", "read", "write", "admin")
 
 MAX_BODY_BYTES = 64 * 1024  # a question is ≤ 1000 characters; the rest is room for the conversation
+ANSWER_COST = 10  # tokens of rate; a search costs one, and a chat model takes seconds
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -32,21 +28,33 @@ class Policy:
     """What a route lets in: who, and how large a body of which type.
 
     A `streamed` body is handed on as it comes and counted by the route; others are read whole before it is called.
+    A request takes `cost` tokens of its caller's rate.
     """
 
     needs: Permission
     body_bytes: int = MAX_BODY_BYTES
     media_type: str = "application/json"
     streamed: bool = False
+    cost: int = 1
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request: a name for logs and limits, and what it may do; `collections` None: all of them."""
+    """Who makes a request: a name for logs, and what it may do; `collections` None: all of them.
+
+    `id` is the key's, empty without one. What takes longer than a moment asks `current` as it goes on: the key may
+    have been revoked since.
+    """
 
     name: str
     permission: Permission
     collections: frozenset[str] | None = None
+    id: str = ""
+    current: Callable[[], bool] = field(default=_always, compare=False, repr=False)
 
     def may(self, needed: Permission) -> bool:
         """Whether the permission held includes the one needed."""
@@ -57,10 +65,10 @@ class Caller:
         return self.collections is None or collection in self.collections
 
     def check(self, collections: Iterable[str]) -> None:
-        """Raise the `NotFoundError` of a missing collection for the first that is not the caller's."""
+        """Raise the `NoCollectionError` of a missing one for the first that is not the caller's."""
         for name in collections:
             if not self.sees(name):
-                raise NotFoundError(f"no collection {name!r}", hint="list them with: GET /api/collections")
+                raise NoCollectionError(f"no collection {name!r}")
 
 
 LOCAL = Caller("local", "admin")  # whoever may reach a loopback address without keys
@@ -72,9 +80,10 @@ def policy(
     body_bytes: int = MAX_BODY_BYTES,
     media_type: str = "application/json",
     streamed: bool = False,
+    cost: int = 1,
 ) -> Callable[[Endpoint], Endpoint]:
     """Declare a route's policy; stands under the router's decorator, on the function itself."""
-    declared = Policy(needs, body_bytes=body_bytes, media_type=media_type, streamed=streamed)
+    declared = Policy(needs, body_bytes=body_bytes, media_type=media_type, streamed=streamed, cost=cost)
 
     def declare(endpoint: Endpoint) -> Endpoint:
         endpoint.__dict__["ragstone_policy"] = declared
@@ -90,41 +99,6 @@ def policy_of(route: BaseRoute) -> Policy:
         raise LookupError(f"the route {getattr(route, 'path', route)!r} declares no policy")
     known: Policy = declared
     return known
-
-
-class Door:
-    """Finds the route's policy and the caller, and refuses who may not pass; ASGI, before the body is read.
-
-    Leaves `policy` and `caller` in the request's state for what comes after. Raises `LookupError` when it is made
-    for a route without a policy.
-    """
-
-    def __init__(self, app: ASGIApp, *, routes: Sequence[BaseRoute]) -> None:
-        self._app = app
-        self._policies = [(route, policy_of(route)) for route in routes]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        known = self._policy(scope)
-        if known is None:
-            await problem(404, code="not_found", detail="Not Found")(scope, receive, send)
-            return
-        state = scope.setdefault("state", {})
-        state["policy"], state["caller"] = known, LOCAL
-        await self._app(scope, receive, send)
-
-    def _policy(self, scope: Scope) -> Policy | None:
-        """That of the route which will serve the request; of one with another method, which will be told so."""
-        partial = None
-        for route, declared in self._policies:
-            match, _ = route.matches(scope)
-            if match is Match.FULL:
-                return declared
-            if match is Match.PARTIAL and partial is None:
-                partial = declared
-        return partial
 
 
 def caller_of(connection: HTTPConnection) -> Caller:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,11 +14,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ragstone.engine import Ragstone
-from ragstone.server.access import Door, policy
-from ragstone.server.boundary import LOOPBACK_HOSTS, BoundedBody, LocalCallers, SecurityHeaders
+from ragstone.server.access import policy
+from ragstone.server.admission import Admission
+from ragstone.server.boundary import BoundedBody, Crowd, SecurityHeaders
+from ragstone.server.door import Door
 from ragstone.server.indexing import BackgroundIndexing
+from ragstone.server.origins import Origins
 from ragstone.server.page import page_routes
+from ragstone.server.patience import Patience
 from ragstone.server.problems import UnexpectedErrors, add_problem_handlers
+from ragstone.server.request_log import RequestLog
 from ragstone.server.routes import api, health
 from ragstone.server.service import Service
 from ragstone.version import __version__
@@ -33,15 +38,16 @@ def create_app(
     engine: Ragstone,
     *,
     paths: Sequence[str | Path] = (),
-    hosts: Collection[str] = LOOPBACK_HOSTS,
+    admission: Admission | None = None,
     streaming: bool = True,
     answer_limit_s: float = ANSWER_LIMIT_S,
 ) -> FastAPI:
     """The ASGI application over `engine`, which the caller opened and closes.
 
-    `paths` are indexed in the background once it has started; `hosts` are the names it answers to, without
-    port. `streaming=False` refuses `/api/ask/stream`. An answer is cut after `answer_limit_s` seconds.
+    `paths` are indexed in the background once it has started; without `admission` it answers to this machine, without
+    keys. `streaming=False` refuses `/api/ask/stream`. What has not been answered after `answer_limit_s` seconds is cut.
     """
+    admission = admission or Admission()
     indexing = BackgroundIndexing(engine, paths)
 
     @asynccontextmanager
@@ -55,6 +61,7 @@ def create_app(
             start.cancel()
             service.close()
             await asyncio.to_thread(indexing.join, INDEXING_END_S)
+            await asyncio.to_thread(admission.rates.close)
 
     routers = (api, health, page_routes(), _description_routes())
     app = _Application(
@@ -63,9 +70,19 @@ def create_app(
         lifespan=lifespan,
         openapi_url=None,  # every route comes by the routers, where it declares its policy
         middleware=[
+            Middleware(RequestLog),
             Middleware(UnexpectedErrors),
-            Middleware(LocalCallers, hosts=hosts),
-            Middleware(Door, routes=[route for router in routers for route in router.routes]),
+            Middleware(
+                Origins, hosts=admission.hosts, any_address=admission.any_address, origins=admission.origins
+            ),
+            Middleware(Crowd),
+            Middleware(
+                Door,
+                routes=[route for router in routers for route in router.routes],
+                identity=admission.identity,
+                rates=admission.rates,
+            ),
+            Middleware(Patience, timeout_s=answer_limit_s),
             Middleware(BoundedBody),
         ],
     )

@@ -1,26 +1,26 @@
-"""What every request passes before a route sees it: host, origin, body limits; and headers on the way out.
+"""What every request passes before a route sees it: its id, host and origin, the door, its deadline, its body.
 
-Plain ASGI, outermost first: `SecurityHeaders` → `LocalCallers` → `access.Door` → `BoundedBody` → the application.
-A page of another site must not reach a service on the reader's own machine: the Host check stops names
-that were re-pointed at 127.0.0.1, the Origin check stops forms and scripts.
+Plain ASGI, outermost first: `SecurityHeaders` → `request_log.RequestLog` → `problems.UnexpectedErrors` →
+`origins.Origins` → `Crowd` → `door.Door` → `patience.Patience` → `BoundedBody` → the application.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from urllib.parse import urlsplit
+import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragstone.server.access import Policy
-from ragstone.server.problems import problem
+from ragstone.server.problems import RETRY_AFTER_S, SlowBodyError, problem
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 BODY_TIMEOUT_S = (
     10.0  # the usual 64 KiB take under a second on any line; slower senders only hold a connection
 )
+MIN_BODY_RATE = 4096  # bytes a second: a tenth of the slowest mobile line; 50 MB would take three hours
+# Answers 16 and searches some 70 at once, the rest waits for clients; each holds 0.1 MB or so.
+MAX_REQUESTS = 256
 
 # No inline script or style, nothing from elsewhere, and no string may become markup (trusted types).
 CONTENT_POLICY = "; ".join(
@@ -67,65 +67,32 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-class LocalCallers:
-    """Refuses requests for another host name and requests that a page of another site makes."""
+class Crowd:
+    """Refuses requests beyond a number that are being served at once; probes of health are always answered."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Collection[str] = LOOPBACK_HOSTS) -> None:
+    def __init__(self, app: ASGIApp, *, most: int = MAX_REQUESTS) -> None:
         self._app = app
-        self._hosts = frozenset(hosts)
+        self._most = most
+        self._here = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan" or scope["path"].startswith("/health/"):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        hosts = headers.getlist("host")
-        if len(hosts) != 1 or host_name(hosts[0]) not in self._hosts:
-            refusal = problem(
-                421,
-                code="host_not_allowed",
-                detail="This service answers only to its own names.",
-                hint="Open it as http://127.0.0.1 or http://localhost with its port.",
-            )
-            await refusal(scope, receive, send)
-        elif scope["path"].startswith("/api/") and not same_origin(headers, host=hosts[0]):
-            refusal = problem(
-                403,
-                code="origin_not_allowed",
-                detail="Another site may not use this service.",
-                hint="Use the service's own page, or a client that sends no Origin header.",
-            )
-            await refusal(scope, receive, send)
-        else:
+        if self._here >= self._most:
+            await problem(
+                503,
+                code="busy",
+                detail=f"{self._most} requests are being served already.",
+                hint="Try again in a second.",
+                headers={"Retry-After": str(RETRY_AFTER_S)},
+            )(scope, receive, send)
+            return
+        self._here += 1
+        try:
             await self._app(scope, receive, send)
-
-
-def host_name(host: str) -> str:
-    """The lower-case name of a Host header without its port; empty when the header is malformed.
-
-    Any port is right: the check is about names, and a tunnel may change the port.
-    """
-    name, bracket, rest = host.rpartition("]")
-    if bracket:
-        name, port = name + bracket, rest.removeprefix(":")
-    else:
-        name, _, port = host.partition(":")
-    well_formed = port == "" or (port.isascii() and port.isdigit() and len(port) <= 5)
-    return name.lower() if well_formed else ""
-
-
-def same_origin(headers: Headers, *, host: str) -> bool:
-    """Whether a browser says that the request comes from our own page; clients without one may ask."""
-    if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
-        return False
-    origins = headers.getlist("origin")
-    if not origins:
-        return True
-    try:
-        origin = urlsplit(origins[0])
-    except ValueError:
-        return False
-    return len(origins) == 1 and origin.scheme in {"http", "https"} and origin.netloc == host
+        finally:
+            self._here -= 1
 
 
 class BoundedBody:
@@ -150,7 +117,7 @@ class BoundedBody:
             )(scope, receive, send)
             return
         if policy.streamed:
-            await self._app(scope, receive, send)
+            await self._app(scope, paced(receive, timeout_s=self._timeout_s), send)
             return
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -193,3 +160,31 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return pending.pop() if pending else await receive()
 
     return replay
+
+
+def paced(receive: Receive, *, timeout_s: float) -> Receive:
+    """A `receive` for a body of any length that raises `SlowBodyError` for one that comes too slowly.
+
+    Each part has to come within `timeout_s`, and all so far at `MIN_BODY_RATE` on average after that time.
+    """
+    started_s = time.monotonic()
+    size_bytes = 0
+    whole = False
+
+    async def receive_in_time() -> Message:
+        nonlocal size_bytes, whole
+        if whole:
+            return await receive()  # only that the client has left, which may come at any time
+        try:
+            async with asyncio.timeout(timeout_s):
+                message = await receive()
+        except TimeoutError:
+            raise SlowBodyError(f"Nothing of the body came for {timeout_s:g} s.") from None
+        size_bytes += len(message.get("body", b""))
+        whole = message["type"] != "http.request" or not message.get("more_body", False)
+        taken_s = time.monotonic() - started_s
+        if not whole and taken_s > timeout_s and size_bytes < MIN_BODY_RATE * taken_s:
+            raise SlowBodyError(f"The body came at less than {MIN_BODY_RATE} bytes a second.")
+        return message
+
+    return receive_in_time

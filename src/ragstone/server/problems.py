@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragstone import wire
+from ragstone.deadlines import DeadlineError
 from ragstone.errors import (
     CancelledError,
     DiskFullError,
@@ -26,11 +27,13 @@ from ragstone.errors import (
     LockedError,
     MismatchError,
     ModelError,
+    NoCollectionError,
     NotFoundError,
     RagstoneError,
     SettingsError,
     StoreError,
 )
+from ragstone.logs import request_id
 
 logger = logging.getLogger("ragstone.server")
 
@@ -71,8 +74,23 @@ class AnswerTimeoutError(RagstoneError):
     default_code = "timeout"
 
 
+class RevokedError(RagstoneError):
+    """The key that the request came with is not valid any more."""
+
+    default_code = "key_required"
+
+
+class SlowBodyError(RagstoneError):
+    """The body comes too slowly."""
+
+    default_code = "request_timeout"
+
+
 _EDGE_STATUS: Mapping[type[RagstoneError], int] = {
     BusyError: 503,
+    DeadlineError: 504,
+    RevokedError: 401,
+    SlowBodyError: 408,
     StoppingError: 503,
     AnswerTimeoutError: 504,
 }
@@ -101,6 +119,7 @@ def problem(
         "code": code,
         "detail": detail,
         "hint": hint,
+        **_about_request(),
         **(extra or {}),
     }
     return Response(
@@ -114,10 +133,10 @@ def error_event(error: Exception) -> wire.Json:
         return {
             "status": status_of(error),
             "code": error.code,
-            "detail": error.message,
-            "hint": error.hint,
+            **_told(error),
+            **_about_request(),
         }
-    return {"status": 500, **_unexpected(error)}
+    return {"status": 500, **_unexpected(error), **_about_request()}
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -159,7 +178,8 @@ async def _ragstone_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RagstoneError)  # noqa: S101 - registered for this class only
     status = status_of(error)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, BusyError) else {}
-    return problem(status, code=error.code, detail=error.message, hint=error.hint, headers=headers)
+    told = _told(error)
+    return problem(status, code=error.code, detail=told["detail"], hint=told["hint"], headers=headers)
 
 
 async def _validation_problem(_request: Request, error: Exception) -> Response:
@@ -182,6 +202,18 @@ async def _http_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     return problem(error.status_code, code=code, detail=str(error.detail), headers=error.headers)
+
+
+def _told(error: RagstoneError) -> dict[str, str]:
+    """What the caller may know. A collection that is missing and one that is another's read the same."""
+    if isinstance(error, NoCollectionError):
+        return {"detail": "There is no such collection.", "hint": "Make one with: ragstone index FOLDER"}
+    return {"detail": error.message, "hint": error.hint}
+
+
+def _about_request() -> dict[str, str]:
+    known = request_id.get()
+    return {"request_id": known} if known else {}
 
 
 def _unexpected(error: Exception) -> wire.Json:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ragstone import wire
 from ragstone.errors import InputError
-from ragstone.server.access import TheCaller, policy
+from ragstone.server.access import ANSWER_COST, TheCaller, policy
 from ragstone.server.problems import problem
 from ragstone.server.requests import AskRequest, DocumentRequest, DocumentsRequest, SearchRequest
 from ragstone.server.service import Service
@@ -32,7 +32,7 @@ TheService = Annotated[Service, Depends(_service)]
 
 
 @api.post("/ask", summary="Answer a question with checked citations")
-@policy("read")
+@policy("read", cost=ANSWER_COST)
 async def ask(body: AskRequest, request: Request, service: TheService, caller: TheCaller) -> Response:
     """`{"answer","citations","grounded","hits","degraded","timings_ms",…}`."""
     answer = await whole_answer(service.answer(body, caller), request)
@@ -40,7 +40,7 @@ async def ask(body: AskRequest, request: Request, service: TheService, caller: T
 
 
 @api.post("/ask/stream", summary="The same as server-sent events: source*, token*, then done or error")
-@policy("read")
+@policy("read", cost=ANSWER_COST)
 async def ask_stream(body: AskRequest, service: TheService, caller: TheCaller) -> Response:
     """Sources first, then the text as it is made, then the whole answer as `/api/ask` gives it."""
     if not service.streaming:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from ragstone import wire
+from ragstone import deadlines, wire
 from ragstone.engine import Ragstone
 from ragstone.errors import RagstoneError
 from ragstone.server.access import Caller
@@ -31,6 +31,9 @@ T = TypeVar("T")
 # A search holds a core for milliseconds: two threads a core keep the cores busy while one waits for disk.
 SEARCH_THREADS = 2 * (os.cpu_count() or 1)
 SEARCH_WAITING = 64  # at 5 ms a search the last one waits about 0.2 s on two cores; later ones are refused
+# One writes at a time, the store's lock sees to that; the next few wait for it, beside searches and not before them.
+WRITE_THREADS = 1
+WRITES_WAITING = 8
 ANSWER_THREADS = 16  # answers mostly wait for a chat model, and few models serve more at once
 
 
@@ -51,6 +54,7 @@ class Service:
         self._answer_limit_s = answer_limit_s
         self._searching = Workers("searches", threads=SEARCH_THREADS, waiting=SEARCH_WAITING)
         self._answering = Workers("answers", threads=ANSWER_THREADS, waiting=0)
+        self._writing = Workers("writes", threads=WRITE_THREADS, waiting=WRITES_WAITING)
         self.loop = asyncio.get_running_loop()
         self._cut = asyncio.Event()
         self._warm = False
@@ -98,10 +102,15 @@ class Service:
         self.indexing.cancel()
         self._searching.close()
         self._answering.close()
+        self._writing.close()
 
     async def read(self, call: Callable[[], T]) -> T:
         """A short call into the engine, in a thread; raises `BusyError` when too many wait."""
         return await self._searching.run(call)
+
+    async def write(self, call: Callable[[], T]) -> T:
+        """A call that changes the store, in the thread for those; raises `BusyError` when too many wait."""
+        return await self._writing.run(call)
 
     async def search(self, request: SearchRequest, caller: Caller) -> SearchResult:
         """The hits for a validated request."""
@@ -153,5 +162,6 @@ class Service:
             lambda cancelled: start(cancelled=cancelled),
             workers=self._answering,
             stopping=self._cut,
-            limit_s=self._answer_limit_s,
+            limit_s=deadlines.left_s(self._answer_limit_s),
+            current=caller.current,
         )

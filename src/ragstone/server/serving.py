@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import signal
 import socket
 import webbrowser
@@ -18,13 +17,14 @@ from fastapi import FastAPI
 
 from ragstone.engine import Ragstone
 from ragstone.errors import InputError
+from ragstone.server.admission import Admission, check_public, is_loopback
 from ragstone.server.app import ANSWER_LIMIT_S, create_app
+from ragstone.server.connections import ConnectionLimits, connections_with
 from ragstone.server.service import Service
 
 GRACE_S = 5.0  # after SIGTERM running answers get this long; most end sooner
 SETTLE_S = 1.0  # and this long to send their last event before connections are closed
 IDLE_CONNECTION_S = 15  # longer than the page's poll for news, so that it reuses its connection
-MAX_CONNECTIONS = 512  # half of the usual limit of 1024 open files
 
 
 def serve(
@@ -34,6 +34,7 @@ def serve(
     port: int = 8000,
     paths: Sequence[str | Path] = (),
     open_browser: bool = False,
+    admission: Admission | None = None,
     streaming: bool = True,
     answer_limit_s: float = ANSWER_LIMIT_S,
     announce: Callable[[str], None] = lambda _url: None,
@@ -41,33 +42,30 @@ def serve(
     """Serve until SIGTERM or Ctrl-C; `paths` are indexed in the background meanwhile.
 
     `announce` is called once with the address, when connections are accepted; port 0 takes a free one.
-    The engine stays open. Raises `InputError` for an address that is not this machine's own loopback (there
-    are no keys yet) and for a port that cannot be taken. A second Ctrl-C leaves at once.
+    The engine stays open. Raises `InputError` for an address that others can reach while nobody has a key, and for a
+    port that cannot be taken. A second Ctrl-C leaves at once.
     """
-    check_loopback(host)
-    app = create_app(engine, paths=paths, streaming=streaming, answer_limit_s=answer_limit_s)
+    admission = admission or Admission()
+    if not is_loopback(host):
+        check_public(host, admission.identity)
+    app = create_app(
+        engine, paths=paths, admission=admission, streaming=streaming, answer_limit_s=answer_limit_s
+    )
     with _listening_socket(host, port) as listener:
         url = _address(host, listener.getsockname()[1])
         _Server(app, on_started=lambda: _tell(url, announce, open_browser=open_browser)).run([listener])
 
 
-def check_loopback(host: str) -> None:
-    """Raise `InputError` unless `host` is a loopback address or `localhost`."""
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host.strip("[]")).is_loopback:
-            return
-    if host.lower() != "localhost":
-        raise InputError(
-            f"ragstone does not listen on {host}: it has no keys yet, so anyone there could read the documents.",
-            hint="Use 127.0.0.1, and reach it from elsewhere by: ssh -L 8000:127.0.0.1:8000 <this machine>",
-            code="public_bind",
-        )
-
-
 class _Server(uvicorn.Server):
     """uvicorn, which tells the service about a signal at once and leaves the process to the caller."""
 
-    def __init__(self, app: FastAPI, *, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        on_started: Callable[[], None],
+        limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - immutable
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -78,7 +76,7 @@ class _Server(uvicorn.Server):
                 lifespan="on",
                 timeout_keep_alive=IDLE_CONNECTION_S,
                 timeout_graceful_shutdown=int(GRACE_S + SETTLE_S),
-                limit_concurrency=MAX_CONNECTIONS,
+                http=connections_with(limits),
             )
         )
         self._app = app

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ragstone import wire
-from ragstone.server.problems import AnswerTimeoutError, StoppingError, error_event
+from ragstone.server.problems import AnswerTimeoutError, RevokedError, StoppingError, error_event
 from ragstone.server.workers import Workers
 from ragstone.types import Answer, AnswerDone, AnswerEvent
 
@@ -28,18 +28,26 @@ logger = logging.getLogger("ragstone.server")
 
 SEND_TIMEOUT_S = 10.0  # a reader that takes nothing for this long is cut off (RELIABILITY 27)
 
+LOOK_AT_KEY_S = 0.25  # while nothing happens on a stream; a look is one `stat`
+
 StartAnswer = Callable[[Callable[[], bool]], Iterator[AnswerEvent]]
 """Starts an answer; its argument says whether the client has gone (polled by the model call)."""
 
 
 async def answer_events(
-    start: StartAnswer, *, workers: Workers, stopping: asyncio.Event, limit_s: float
+    start: StartAnswer,
+    *,
+    workers: Workers,
+    stopping: asyncio.Event,
+    limit_s: float,
+    current: Callable[[], bool] = lambda: True,
 ) -> AsyncGenerator[AnswerEvent, None]:
     """The events of one answer, the last of which is `AnswerDone`.
 
     Holds one of `workers`' slots until the iterator has closed. Raises `BusyError` when there is none,
-    `AnswerTimeoutError` after `limit_s` seconds, `StoppingError` once `stopping` is set, and whatever the
-    answer raises. Leaving the generator early cancels the answer.
+    `AnswerTimeoutError` after `limit_s` seconds, `StoppingError` once `stopping` is set, `RevokedError` when the
+    caller's key is not `current` any more, and whatever the answer raises. Leaving the generator early cancels the
+    answer.
     """
     workers.take_slot()
     answer = _RunningAnswer(start, workers)
@@ -49,9 +57,16 @@ async def answer_events(
     try:
         while True:
             pull = asyncio.wrap_future(answer.pull())
-            left_s = ends_at - asyncio.get_running_loop().time()
             either: set[asyncio.Future[Any]] = {pull, stop}
-            await asyncio.wait(either, timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED)
+            while not (pull.done() or stop.done()) and current():
+                left_s = ends_at - asyncio.get_running_loop().time()
+                if left_s <= 0:
+                    break
+                await asyncio.wait(
+                    either, timeout=min(left_s, LOOK_AT_KEY_S), return_when=asyncio.FIRST_COMPLETED
+                )
+            if not current():
+                raise RevokedError("The key is not valid any more.", hint="Ask for another one.")
             if pull.done():
                 event = pull.result()
                 if event is None:

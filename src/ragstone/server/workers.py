@@ -6,12 +6,15 @@ Does not know what the work is. The event loop only ever submits and awaits.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from ragstone import deadlines
 from ragstone.server.problems import BusyError
 
 T = TypeVar("T")
@@ -27,14 +30,20 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"ragstone-{name}")
 
     async def run(self, call: Callable[[], T]) -> T:
-        """`call()` in a thread; raises `BusyError` when every slot is taken.
+        """`call()` in a thread; raises `BusyError` when every slot is taken, `DeadlineError` when the time is over.
 
-        The slot is given back when the call ends, also if the caller stopped waiting for it.
+        The slot is given back when the call ends, also if the caller stopped waiting for it. Nothing is called
+        after the deadline.
         """
         self.take_slot()
         future = self.submit(call)
         future.add_done_callback(lambda _: self.give_slot_back())
-        return await asyncio.wrap_future(future)
+        try:
+            async with asyncio.timeout(left if (left := deadlines.left_s()) < math.inf else None):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            deadlines.check()
+            raise  # the call's own
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -57,8 +66,8 @@ class Workers:
         self._slots.release()
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
-        """`call()` in a thread, for a caller that holds a slot."""
-        return self._pool.submit(call)
+        """`call()` in a thread, for a caller that holds a slot; it sees the request's id and deadline."""
+        return self._pool.submit(contextvars.copy_context().run, _in_time, call)
 
     def finish(self, call: Callable[[], None]) -> None:
         """`call()` in a thread, or here and now once there are no threads any more; it must not raise."""
@@ -70,3 +79,8 @@ class Workers:
     def close(self) -> None:
         """Take no more work; calls that run are left to end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _in_time(call: Callable[[], T]) -> T:
+    deadlines.check()
+    return call()

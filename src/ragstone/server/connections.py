@@ -1,0 +1,128 @@
+"""uvicorn's connections, with a limit on everything that it lets wait for ever.
+
+uvicorn keeps a connection that sends half a request, or reads nothing, for as long as it is open. Here a request's head
+has a time to be whole, an unread response has to go on being taken, a refused body is not read to its end, and when
+there are too many connections the one that has waited longest without a request makes room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+SEND_BUFFER_BYTES = 256 * 1024  # what the kernel keeps for a reader; by itself it would take up to 4 MB
+MIN_READ_RATE = 1024  # bytes a second that a reader has to take once its buffers are full
+
+_TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Seconds for a request's head, for a reader to take something, and for the rest of a refused body."""
+
+    head_s: float = 10.0
+    reader_s: float = 10.0
+    refused_body_s: float = 1.0
+    connections: int = 512  # half of the usual limit of 1024 open files
+
+
+class Connection(H11Protocol):
+    """One connection, watched by two timers: one until a request's head is whole, one while the reader is slow."""
+
+    limits: ClassVar[ConnectionLimits] = ConnectionLimits()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # Whatever is not taken at once counts as a slow reader: also the rest of a response that is complete.
+        transport.set_write_buffer_limits(high=0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self._reader_timer: asyncio.TimerHandle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._waiting_since_s = self.loop.time()
+        self._expect_head(self.limits.head_s)
+        if len(self.connections) > self.limits.connections:
+            self._make_room()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_idle and self._head_timer is None:
+            self._expect_head(self.limits.head_s)
+        super().data_received(data)
+        if not self._is_idle:
+            self._stop_head_timer()
+
+    def on_response_complete(self) -> None:
+        self._waiting_since_s = self.loop.time()
+        super().on_response_complete()
+        if self._is_idle and self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            self._expect_head(self.limits.refused_body_s)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._stop_head_timer()
+        super().handle_websocket_upgrade(event)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_reader_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        self._stop_reader_timer()
+        super().connection_lost(exc)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no request is being served."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _make_room(self) -> None:
+        """Close the connection that has waited longest for a request; if all are busy, this one."""
+        waiting = [other for other in cast("set[Connection]", self.connections) if other._is_idle]
+        min(waiting, key=lambda other: other._waiting_since_s)._give_up()
+
+    def _expect_head(self, seconds: float) -> None:
+        self._stop_head_timer()
+        self._head_timer = self.loop.call_later(seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        """Close a connection that has not sent a whole request."""
+        self._stop_head_timer()
+        if self.conn.our_state is h11.IDLE and self.conn.trailing_data[0]:
+            self.transport.write(_TIMED_OUT)
+        self.transport.close()
+
+    def _watch_reader(self) -> None:
+        self._stop_reader_timer()
+        left_bytes = self.transport.get_write_buffer_size()
+        self._reader_timer = self.loop.call_later(self.limits.reader_s, self._check_reader, left_bytes)
+
+    def _check_reader(self, before_bytes: int) -> None:
+        self._reader_timer = None
+        taken_bytes = before_bytes - self.transport.get_write_buffer_size()
+        if taken_bytes < MIN_READ_RATE * self.limits.reader_s:
+            self.transport.abort()  # `close` would wait until the rest has been read
+        else:
+            self._watch_reader()
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _stop_reader_timer(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
+
+
+def connections_with(limits: ConnectionLimits) -> type[Connection]:
+    """The class for uvicorn's `http=`, with these limits."""
+    return type("Connection", (Connection,), {"limits": limits})
