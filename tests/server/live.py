@@ -18,6 +18,7 @@ from ragstone.answering.chat_model import ChatDelta, Message
 from ragstone.engine import Ragstone
 from ragstone.errors import CancelledError
 from ragstone.server.app import create_app
+from ragstone.server.connections import ConnectionLimits, connections_with
 
 HOSTILE_NAME = "<img src=x onerror=alert(1)>.md"
 LIBRARY = {
@@ -118,6 +119,7 @@ class LiveService:
 
     port: int
     app: Any
+    server: uvicorn.Server
 
     @property
     def url(self) -> str:
@@ -152,19 +154,27 @@ class LiveService:
 
 
 @contextmanager
-def running(engine: Ragstone, *, port: int = 0, **options: Any) -> Iterator[LiveService]:
+def running(
+    engine: Ragstone, *, port: int = 0, limits: ConnectionLimits | None = None, **options: Any
+) -> Iterator[LiveService]:
     """The service over `engine` on loopback until the block ends; `options` go to `create_app`."""
     app = create_app(engine, **options)
     server = uvicorn.Server(
         uvicorn.Config(
-            app, port=port, log_level="warning", lifespan="on", ws="none", timeout_graceful_shutdown=1
+            app,
+            port=port,
+            log_level="warning",
+            lifespan="on",
+            ws="none",
+            timeout_graceful_shutdown=1,
+            http=connections_with(limits or ConnectionLimits()),
         )
     )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_until(lambda: server.started, "uvicorn listens")
-        yield LiveService(server.servers[0].sockets[0].getsockname()[1], app)
+        yield LiveService(server.servers[0].sockets[0].getsockname()[1], app, server)
     finally:
         service = app.state.service
         service.loop.call_soon_threadsafe(lambda: service.stop_soon(grace_s=0.0))

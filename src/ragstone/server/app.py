@@ -64,6 +64,7 @@ def create_app(
             await asyncio.to_thread(admission.rates.close)
 
     routers = (api, health, page_routes(), _description_routes())
+    routes = [route for router in routers for route in router.routes]
     app = _Application(
         title="ragstone",
         version=__version__,
@@ -78,7 +79,7 @@ def create_app(
             Middleware(Crowd),
             Middleware(
                 Door,
-                routes=[route for router in routers for route in router.routes],
+                routes=routes,
                 identity=admission.identity,
                 rates=admission.rates,
             ),
@@ -86,6 +87,7 @@ def create_app(
             Middleware(BoundedBody),
         ],
     )
+    app.state.declared_routes = routes
     add_problem_handlers(app)
     for router in routers:
         app.include_router(router)

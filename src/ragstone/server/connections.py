@@ -93,8 +93,9 @@ class Connection(H11Protocol):
         self._head_timer = self.loop.call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
-        """Close a connection that has not sent a whole request."""
+        """Close a connection that has not sent a whole request; from now on it counts no more."""
         self._stop_head_timer()
+        self.connections.discard(self)
         if self.conn.our_state is h11.IDLE and self.conn.trailing_data[0]:
             self.transport.write(_TIMED_OUT)
         self.transport.close()

@@ -1,0 +1,195 @@
+"""The service under load: one client, 32 at once, and arrivals at .8, 2 and 4 times what it can serve (T13, B1).
+
+The service is a process of its own over abstracts of scifact in `../shared/data` (or the folder given), the load comes
+from this one, and both share the machine's cores. Queries are titles, each asked once, so that no cache helps; every
+client keeps its connection. The open loop sends at random moments whether or not earlier requests have been answered.
+
+    python -m benchmarks.serving [--documents 1000] [--seconds 30] [--data ../shared/data]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+
+from benchmarks import report
+from ragstone import Ragstone
+
+CLIENTS = 32
+OVERLOADS = (0.8, 2.0, 4.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How one request went; `took_s` from when it was due, not from when a connection was free."""
+
+    status: int
+    took_s: float
+    retry_after: bool
+
+
+class Client:
+    """Connections kept open, as many as are needed at once."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def get(self, path: str) -> Reply:
+        """Ask, and read the whole answer."""
+        due_s = time.perf_counter()
+        if self._free:
+            reader, writer = self._free.pop()
+        else:
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        length = int(head.partition("content-length:")[2].partition("\r\n")[0])
+        await reader.readexactly(length)
+        if "connection: close" in head:
+            writer.close()
+        else:
+            self._free.append((reader, writer))
+        return Reply(int(head.split(" ", 2)[1]), time.perf_counter() - due_s, "retry-after:" in head)
+
+    def close(self) -> None:
+        """Close what is open."""
+        for _, writer in self._free:
+            writer.close()
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    arguments = parser.parse_args()
+    texts, titles = _corpus(arguments.data)
+    with tempfile.TemporaryDirectory() as folder:
+        with Ragstone(folder) as engine:
+            engine.add(texts[: arguments.documents])
+        with _served(folder) as url:
+            paths = _paths(titles)
+            first = asyncio.run(_closed(url, paths, clients=1, seconds=0.01))
+            alone = asyncio.run(_closed(url, paths, clients=1, seconds=arguments.seconds / 2))
+            many = asyncio.run(_closed(url, paths, clients=CLIENTS, seconds=arguments.seconds))
+            figures: dict[str, Any] = {
+                "documents": arguments.documents,
+                "first request after ready, ms": first["p50_ms"],
+                "one client": alone,
+                f"{CLIENTS} clients": many,
+                "throughput ratio": round(many["per_s"] / alone["per_s"], 2),
+            }
+            for load in OVERLOADS:
+                found = asyncio.run(_open(url, paths, rate=load * many["per_s"], seconds=arguments.seconds))
+                figures[f"arrivals at {load:g} times capacity"] = found
+    for name, value in figures.items():
+        print(f"{name:<36} {value}")
+    print("written to", report.write("serving", figures))
+
+
+def _corpus(data: Path) -> tuple[list[str], list[str]]:
+    path = next(data.glob("**/scifact*/corpus.jsonl"))
+    with path.open(encoding="utf-8") as lines:
+        found = [json.loads(line) for line in lines]
+    return [entry["text"] for entry in found], [entry["title"] for entry in found]
+
+
+def _paths(titles: list[str]) -> Iterator[str]:
+    """Each title once, then again with a number, so that no query is asked twice."""
+    for round_number in itertools.count():
+        for title in titles:
+            asked = title if round_number == 0 else f"{title} {round_number}"
+            yield f"/api/search?k=10&q={quote(asked[:500])}"
+
+
+@contextmanager
+def _served(folder: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "ragstone", "--data-dir", folder, "serve", "--port", "0", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    assert process.stdout is not None
+    try:
+        url = json.loads(process.stdout.readline())["url"]
+        asyncio.run(_until_ready(url))
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+async def _until_ready(url: str) -> None:
+    client = Client(url)
+    while (await client.get("/health/ready")).status != 200:
+        await asyncio.sleep(0.05)
+    client.close()
+
+
+async def _closed(url: str, paths: Iterator[str], *, clients: int, seconds: float) -> dict[str, Any]:
+    """Each client asks again as soon as it is answered."""
+    client, replies, ends_s = Client(url), [], time.perf_counter() + seconds
+    started_s = time.perf_counter()
+
+    async def ask() -> None:
+        while True:
+            replies.append(await client.get(next(paths)))
+            if time.perf_counter() >= ends_s:
+                return
+
+    await asyncio.gather(*(ask() for _ in range(clients)))
+    client.close()
+    return _summary(replies, time.perf_counter() - started_s)
+
+
+async def _open(url: str, paths: Iterator[str], *, rate: float, seconds: float) -> dict[str, Any]:
+    """Requests arrive by chance, `rate` a second on average."""
+    client, choice = Client(url), random.Random(7)
+    started_s = due_s = time.perf_counter()
+    asked: list[asyncio.Task[Reply]] = []
+    while due_s < started_s + seconds:
+        due_s += choice.expovariate(rate)
+        if (pause_s := due_s - time.perf_counter()) > 0:
+            await asyncio.sleep(pause_s)
+        asked.append(asyncio.create_task(client.get(next(paths))))
+    replies = await asyncio.gather(*asked)
+    client.close()
+    return _summary(replies, time.perf_counter() - started_s)
+
+
+def _summary(replies: list[Reply], seconds: float) -> dict[str, Any]:
+    served = np.array([reply.took_s for reply in replies if reply.status == 200]) * 1e3
+    refused = [reply for reply in replies if reply.status != 200]
+    figures = {
+        "asked": len(replies),
+        "per_s": round(len(served) / seconds, 1),
+        "p50_ms": round(float(np.percentile(served, 50)), 1),
+        "p99_ms": round(float(np.percentile(served, 99)), 1),
+    }
+    if refused:
+        figures["refused"] = len(refused)
+        figures["refused_p99_ms"] = round(float(np.percentile([r.took_s for r in refused], 99)) * 1e3, 1)
+        figures["refused_without_retry_after"] = sum(
+            reply.status not in {429, 503} or not reply.retry_after for reply in refused
+        )
+    return figures
+
+
+if __name__ == "__main__":
+    main()
