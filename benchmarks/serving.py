@@ -77,7 +77,9 @@ class Client:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--documents", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
@@ -123,7 +125,8 @@ def _paths(titles: list[str]) -> Iterator[str]:
 
 @contextmanager
 def _served(folder: str) -> Iterator[str]:
-    command = [sys.executable, "-m", "ragstone", "--data-dir", folder, "serve", "--port", "0", "--json"]
+    program = "import sys; from ragstone.cli.app import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "--data-dir", folder, "serve", "--port", "0", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
     assert process.stdout is not None
     try:

@@ -95,7 +95,7 @@ def test_a_stream_ends_at_the_deadline_with_an_event(service: LiveService) -> No
 
 
 def test_nothing_starts_after_the_deadline(service: LiveService, slow: SlowEmbedder) -> None:
-    """Thirty searches for four threads: those that waited too long are never begun."""
+    """Thirty searches for four threads: those that waited too long are never begun, later ones are refused."""
     slow.began_s.clear()
     slow.pause_s = 0.2
     started_s = time.monotonic()
@@ -105,7 +105,7 @@ def test_nothing_starts_after_the_deadline(service: LiveService, slow: SlowEmbed
             replies = list(threads.map(lambda path: service.get(path, **{"X-Request-Timeout": "0.3"}), paths))
     finally:
         slow.pause_s = 0.0
-    assert {reply.status for reply in replies} <= {200, 504}
+    assert {reply.status for reply in replies} <= {200, 503, 504}
     assert max(slow.began_s) < started_s + 0.3 + 0.15
     assert len(slow.began_s) < 30
 

@@ -30,7 +30,9 @@ T = TypeVar("T")
 
 # A search holds a core for milliseconds: two threads a core keep the cores busy while one waits for disk.
 SEARCH_THREADS = 2 * (os.cpu_count() or 1)
-SEARCH_WAITING = 64  # at 5 ms a search the last one waits about 0.2 s on two cores; later ones are refused
+SEARCH_WAITING = 64
+# Longer than that people notice, and a client that is refused may try another instance.
+SEARCH_WAIT_S = 0.25
 # One writes at a time, the store's lock sees to that; the next few wait for it, beside searches and not before them.
 WRITE_THREADS = 1
 WRITES_WAITING = 8
@@ -52,7 +54,9 @@ class Service:
         self.indexing = indexing
         self.streaming = streaming
         self._answer_limit_s = answer_limit_s
-        self._searching = Workers("searches", threads=SEARCH_THREADS, waiting=SEARCH_WAITING)
+        self._searching = Workers(
+            "searches", threads=SEARCH_THREADS, waiting=SEARCH_WAITING, wait_s=SEARCH_WAIT_S
+        )
         self._answering = Workers("answers", threads=ANSWER_THREADS, waiting=0)
         self._writing = Workers("writes", threads=WRITE_THREADS, waiting=WRITES_WAITING)
         self.loop = asyncio.get_running_loop()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -23,6 +24,9 @@ from ragstone.server.connections import ConnectionLimits, connections_with
 from ragstone.server.service import Service
 
 GRACE_S = 5.0  # after SIGTERM running answers get this long; most end sooner
+# How long a searching thread may keep the interpreter from the event loop. With Python's 5 ms, four threads and several
+# turns for each request, a refusal took longer than a search.
+SWITCH_INTERVAL_S = 0.0005
 SETTLE_S = 1.0  # and this long to send their last event before connections are closed
 IDLE_CONNECTION_S = 15  # longer than the page's poll for news, so that it reuses its connection
 
@@ -52,6 +56,7 @@ def serve(
         engine, paths=paths, admission=admission, streaming=streaming, answer_limit_s=answer_limit_s
     )
     with _listening_socket(host, port) as listener:
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         url = _address(host, listener.getsockname()[1])
         _Server(app, on_started=lambda: _tell(url, announce, open_browser=open_browser)).run([listener])
 

@@ -1,4 +1,4 @@
-"""Threads for blocking work with a bound on how much may wait: full means refused at once, not queued.
+"""Threads for blocking work with a bound on how much may wait, and how long: full means refused at once, not queued.
 
 Does not know what the work is. The event loop only ever submits and awaits.
 """
@@ -9,9 +9,11 @@ import asyncio
 import contextvars
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from ragstone import deadlines
@@ -19,24 +21,48 @@ from ragstone.server.problems import BusyError
 
 T = TypeVar("T")
 
+RECENT = 0.1  # weight of the last call in what calls usually take: the last twenty count
+
 
 class Workers:
-    """`threads` calls run at once and `waiting` more may queue; the next one is refused."""
+    """`threads` calls run at once and `waiting` more may queue; the next one is refused.
 
-    def __init__(self, name: str, *, threads: int, waiting: int) -> None:
+    So is one that would wait longer than `wait_s`, going by what calls have taken of late. As many as run may always
+    wait, so that one slow call does not close the lane.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        threads: int,
+        waiting: int,
+        wait_s: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._name = name
+        self._threads = threads
         self._limit = threads + waiting
-        self._slots = threading.BoundedSemaphore(self._limit)
+        self._wait_s = wait_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._taken = 0
+        self._usual_s = 0.0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"ragstone-{name}")
 
+    @property
+    def taken(self) -> int:
+        """How many slots are taken."""
+        return self._taken
+
     async def run(self, call: Callable[[], T]) -> T:
-        """`call()` in a thread; raises `BusyError` when every slot is taken, `DeadlineError` when the time is over.
+        """`call()` in a thread; raises `BusyError` when too many are there, `DeadlineError` when the time is over.
 
         The slot is given back when the call ends, also if the caller stopped waiting for it. Nothing is called
         after the deadline.
         """
         self.take_slot()
-        future = self.submit(call)
+        future = self.submit(partial(self._timed, call))
         future.add_done_callback(lambda _: self.give_slot_back())
         try:
             async with asyncio.timeout(left if (left := deadlines.left_s()) < math.inf else None):
@@ -56,14 +82,19 @@ class Workers:
 
     def take_slot(self) -> None:
         """Take one slot, to be given back exactly once; raises `BusyError` when none is free."""
-        if not self._slots.acquire(blocking=False):
-            raise BusyError(
-                f"All {self._limit} places for {self._name} are taken.", hint="Try again in a second."
-            )
+        with self._lock:
+            turns = (self._taken - self._threads + 1) / self._threads  # until a thread is free
+            too_long = self._taken >= 2 * self._threads and turns * self._usual_s > self._wait_s
+            if self._taken >= self._limit or too_long:
+                raise BusyError(
+                    f"All places for {self._name} are taken ({self._taken}).", hint="Try again in a second."
+                )
+            self._taken += 1
 
     def give_slot_back(self) -> None:
         """Return a slot taken with `take_slot`."""
-        self._slots.release()
+        with self._lock:
+            self._taken -= 1
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """`call()` in a thread, for a caller that holds a slot; it sees the request's id and deadline."""
@@ -79,6 +110,15 @@ class Workers:
     def close(self) -> None:
         """Take no more work; calls that run are left to end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _timed(self, call: Callable[[], T]) -> T:
+        started_s = self._clock()
+        try:
+            return call()
+        finally:
+            taken_s = self._clock() - started_s
+            with self._lock:
+                self._usual_s += (taken_s - self._usual_s) * RECENT
 
 
 def _in_time(call: Callable[[], T]) -> T:

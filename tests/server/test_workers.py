@@ -1,0 +1,74 @@
+"""Lanes: bounded in number and in time, told at once, and open again when there is room."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from fake_clock import FakeClock
+from ragstone.server.problems import BusyError
+from ragstone.server.workers import Workers
+
+
+def _fill(workers: Workers, most: int) -> int:
+    """How many slots could be taken."""
+    for taken in range(most):
+        try:
+            workers.take_slot()
+        except BusyError:
+            return taken
+    return most
+
+
+def _usually(workers: Workers, clock: FakeClock, seconds: float) -> None:
+    """Let calls take that long."""
+
+    async def run() -> None:
+        for _ in range(100):
+            await workers.run(lambda: clock.advance(seconds))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("usual_s", "most"),
+    [(0.0, 68), (0.004, 68), (0.05, 24), (0.1, 14), (0.2, 9), (10.0, 8)],
+)
+def test_a_lane_lets_wait_as_many_as_will_be_served_in_time(usual_s: float, most: int) -> None:
+    clock = FakeClock()
+    workers = Workers("tests", threads=4, waiting=64, wait_s=0.25, clock=clock)
+    _usually(workers, clock, usual_s)
+    assert _fill(workers, 100) == most
+    if usual_s:  # the last one let in waits no longer than it may, or is one of those that always may
+        assert most == 8 or (most - 4) / 4 * usual_s <= 0.26
+    workers.give_slot_back()
+    assert _fill(workers, 100) == 1
+    workers.close()
+
+
+def test_a_lane_forgets_that_calls_were_slow() -> None:
+    clock = FakeClock()
+    workers = Workers("tests", threads=4, waiting=64, wait_s=0.25, clock=clock)
+    _usually(workers, clock, 10.0)
+    _usually(workers, clock, 0.001)
+    assert _fill(workers, 100) == 68
+    workers.close()
+
+
+def test_threads_that_take_and_give_back_at_once_lose_no_slot() -> None:
+    workers = Workers("tests", threads=2, waiting=100)
+
+    def work() -> None:
+        for _ in range(500):
+            with workers.slot():
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert workers.taken == 0
+    workers.close()
