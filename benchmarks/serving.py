@@ -59,15 +59,24 @@ class Client:
             reader, writer = self._free.pop()
         else:
             reader, writer = await asyncio.open_connection(self._host, self._port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        length = int(head.partition("content-length:")[2].partition("\r\n")[0])
-        await reader.readexactly(length)
+        try:
+            status, head = await self._ask(reader, writer, path)
+        except (OSError, asyncio.IncompleteReadError):
+            return Reply(0, time.perf_counter() - due_s, retry_after=False)
         if "connection: close" in head:
             writer.close()
         else:
             self._free.append((reader, writer))
-        return Reply(int(head.split(" ", 2)[1]), time.perf_counter() - due_s, "retry-after:" in head)
+        return Reply(status, time.perf_counter() - due_s, "retry-after:" in head)
+
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str
+    ) -> tuple[int, str]:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        length = int(head.partition("content-length:")[2].partition("\r\n")[0])
+        await reader.readexactly(length)
+        return int(head.split(" ", 2)[1]), head
 
     def close(self) -> None:
         """Close what is open."""

@@ -18,6 +18,8 @@ def test_every_setting_of_the_guide_exists_with_that_default() -> None:
     fields = Settings.model_fields
     named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text)) - {"data_dir"}
     assert {name for name in named if name not in fields} == set()
-    assert {"require_key", "allowed_origins", "trusted_proxies", "rate_per_minute", "log_levels"} <= set(fields)
+    assert {"require_key", "allowed_origins", "trusted_proxies", "rate_per_minute", "log_levels"} <= set(
+        fields
+    )
     for name, default in re.findall(r"`([a-z_]+)` \((\d+)", text):
         assert fields[name].default == float(default)

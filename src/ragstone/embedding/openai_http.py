@@ -19,6 +19,7 @@ import numpy as np
 
 from ragstone import deadlines
 from ragstone.embedding.batches import unit_rows
+from ragstone.embedding.collected import Collected
 from ragstone.embedding.query_cache import QueryCache
 from ragstone.embedding.tokens import TextTokenizer
 from ragstone.errors import InputError, ModelError
@@ -73,6 +74,7 @@ class HttpEmbedder:
         self._tokens = TextTokenizer(tokenizer, max_tokens=max_tokens)
         self._max_tokens = max_tokens
         self.query_cache: QueryCache[Vector] = QueryCache()
+        self._queries: Collected[Vector] = Collected(lambda texts: list(self._request(texts)))
         self._closed = False
         self._dim = 0
         self._dim = self._request(["dimension"]).shape[1]
@@ -109,7 +111,10 @@ class HttpEmbedder:
         return np.concatenate(parts) if parts else np.empty((0, self._dim), dtype=np.float32)
 
     def embed_query(self, text: str) -> Vector:
-        """(dim,) float32 unit vector, read-only; among the last 1,024 asked, from memory. Raises `ModelError`."""
+        """(dim,) float32 unit vector, read-only; among the last 1,024 asked, from memory. Raises `ModelError`.
+
+        What several threads ask for at once goes to the endpoint together.
+        """
         if self._closed:
             raise self._closed_error()
         return self.query_cache.get_or_make(text, lambda: self._new_query(text))
@@ -119,7 +124,7 @@ class HttpEmbedder:
         self._closed = True
 
     def _new_query(self, text: str) -> Vector:
-        vector: Vector = self._request([text])[0]
+        vector = self._queries.get(text)
         vector.flags.writeable = False
         return vector
 

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 SEND_BUFFER_BYTES = 256 * 1024  # what the kernel keeps for a reader; by itself it would take up to 4 MB
 MIN_READ_RATE = 1024  # bytes a second that a reader has to take once its buffers are full
+NEW_S = 1.0  # a client sends its request with the first packet; a busy loop reads it a little later
 
 _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -28,7 +29,7 @@ class ConnectionLimits:
     head_s: float = 10.0
     reader_s: float = 10.0
     refused_body_s: float = 1.0
-    connections: int = 512  # half of the usual limit of 1024 open files
+    connections: int = 400  # twice that, the most there can be, is below the usual limit of 1024 open files
 
 
 class Connection(H11Protocol):
@@ -84,9 +85,15 @@ class Connection(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _make_room(self) -> None:
-        """Close the connection that has waited longest for a request; if all are busy, this one."""
+        """Close the connection that has waited longest for a request.
+
+        Not one that came just now, whose request may not have been read yet; but at twice the limit, whichever it is.
+        """
         waiting = [other for other in cast("set[Connection]", self.connections) if other._is_idle]
-        min(waiting, key=lambda other: other._waiting_since_s)._give_up()
+        longest = min(waiting, key=lambda other: other._waiting_since_s)
+        waited_s = self.loop.time() - longest._waiting_since_s
+        if waited_s > NEW_S or len(self.connections) > 2 * self.limits.connections:
+            longest._give_up()
 
     def _expect_head(self, seconds: float) -> None:
         self._stop_head_timer()
