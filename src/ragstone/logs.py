@@ -18,6 +18,17 @@ request_id: ContextVar[str] = ContextVar("ragstone_request_id", default="")
 """The id of the request being served; empty outside of one. A thread sees it in a copy of the context."""
 
 ROOT = "ragstone"
+COMPONENTS = (
+    "access",
+    "cache",
+    "faiss_index",
+    "importers",
+    "index",
+    "memory",
+    "monitoring",
+    "parallel",
+    "server",
+)
 # What every record has; whatever else is in it was given as `extra` and belongs into the line.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

@@ -36,6 +36,7 @@ from pydantic import (
 
 from ragstone.errors import SettingsError
 from ragstone.index.plans import USUAL_RECALL
+from ragstone.logs import COMPONENTS
 
 logger = logging.getLogger("ragstone")
 
@@ -119,8 +120,9 @@ def _origins(listed: tuple[str, ...]) -> tuple[str, ...]:
 def _component_levels(listed: tuple[str, ...]) -> tuple[str, ...]:
     for entry in listed:
         component, _, level = entry.partition("=")
-        if not component or level not in get_args(LogLevel):
-            raise ValueError("each must be component=level, for example server=debug,access=warning")
+        if component not in COMPONENTS or level not in get_args(LogLevel):
+            known = ", ".join(COMPONENTS)
+            raise ValueError(f"each must be component=level, as server=debug; components are {known}")
     return listed
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +64,7 @@ def keyed(
             yield Keyed(live, keys, engine)
 
 
-def fill(data_dir: Path, texts: dict[str, Sequence[str]]) -> None:
+def fill(data_dir: Path, texts: Mapping[str, Sequence[str]]) -> None:
     """Collections with these texts."""
     for name, given in texts.items():
         with Ragstone(data_dir, collection=name, embedder=HashingEmbedder()) as engine:

@@ -16,10 +16,11 @@ import pytest
 from fastapi import FastAPI
 
 from fake_clock import FakeClock
-from ragstone.keys import KeyStore
+from ragstone.keys import Granted, KeyStore
 from ragstone.server.access import PERMISSIONS, Policy, policy_of
 from server.keyed import HOURS, Keyed, fill, keyed
 
+GRANTED: tuple[Granted, ...] = ("read", "write", "admin")
 STATES = ("none", "read", "write", "admin", "revoked", "expired", "unknown", "other secret", "garbage")
 FORMS = ("bearer", "BEARER", "x-api-key", "both", "basic", "query", "cookie", "two keys", "two headers")
 CARRIED = {"bearer", "BEARER", "x-api-key", "both"}  # the forms in which a key counts
@@ -35,7 +36,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
 
 @pytest.fixture(scope="module")
 def secrets(service: Keyed) -> dict[str, str]:
-    made = {name: service.key(name, may=name) for name in ("read", "write", "admin")}  # type: ignore[arg-type]
+    made: dict[str, str] = {name: service.key(name, may=name) for name in GRANTED}
     made["revoked"] = service.key("revoked", may="admin")
     service.keys.revoke("revoked")
     long_ago = KeyStore(_folder(service), clock=FakeClock(1_000.0))
@@ -111,9 +112,9 @@ def _wanted(policy: Policy, state: str) -> set[int]:
     """The statuses that are right; empty: whatever the route itself says."""
     if policy.needs == "open":
         return set()
-    if state not in {"read", "write", "admin"}:
+    if state not in GRANTED:
         return {401}
-    return set() if PERMISSIONS.index(state) >= PERMISSIONS.index(policy.needs) else {403}  # type: ignore[arg-type]
+    return set() if PERMISSIONS.index(state) >= PERMISSIONS.index(policy.needs) else {403}
 
 
 def _sent(form: str, secret: str, other: str) -> tuple[dict[str, str], str]:

@@ -119,6 +119,10 @@ def test_another_keys_collection_reads_like_a_missing_one(tmp_path: Path) -> Non
         assert hidden.status == missing.status == 404
         assert hidden.json()["detail"] == missing.json()["detail"]
         assert service.get("/api/stats", bound).json()["collections"] == ["default"]
+        elsewhere = service.key("elsewhere", only=["secret"])
+        for path in ("/api/index/progress", "/api/stats", "/api/documents", "/api/search?q=nine"):
+            assert service.get(path, elsewhere).status == 404, path  # all of them are about `default`
+            assert service.get(path, bound).status == 200, path
 
 
 def test_a_public_address_wants_a_current_key(tmp_path: Path) -> None:

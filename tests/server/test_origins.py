@@ -70,6 +70,6 @@ def test_listed_names_are_answered(service: Keyed) -> None:
 
 def test_a_public_service_answers_to_addresses_and_not_to_names_of_others(tmp_path: Path) -> None:
     admission = admission_of(Settings(data_dir=tmp_path, host="0.0.0.0"))  # noqa: S104
-    origins = Origins(lambda *_: None, hosts=admission.hosts, any_address=admission.any_address)  # type: ignore[arg-type,return-value]
+    origins = Origins(lambda *_: None, hosts=admission.hosts, any_address=admission.any_address)  # type: ignore[arg-type]
     assert all(map(origins._is_own, ("192.0.2.7", "[2001:db8::1]", "localhost")))
     assert not any(map(origins._is_own, ("evil.example", "192.0.2.7.evil.example", "", "[::1")))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ragstone.logs import JsonFormatter, TextFormatter, set_levels
+import ragstone.logs
+from ragstone.logs import COMPONENTS, JsonFormatter, TextFormatter, set_levels
 from restored_logging import restored_logging
 from server.keyed import HOURS, Keyed, fill, keyed
 from server.live import wait_until
@@ -131,3 +134,11 @@ def test_components_have_levels_of_their_own() -> None:
         set_levels("warning", {"access": "info"})
         logging.getLogger("ragstone.access").info("heard now")
     assert [line.rpartition(": ")[2] for line in out.getvalue().splitlines()] == ["heard", "heard now"]
+
+
+def test_every_component_that_can_be_set_logs_under_its_name_and_none_is_missing() -> None:
+    sources = Path(ragstone.logs.__file__).parent.rglob("*.py")
+    named = {
+        name for path in sources for name in re.findall(r'getLogger\("ragstone\.(\w+)"\)', path.read_text())
+    }
+    assert named == set(COMPONENTS)

@@ -34,7 +34,7 @@ _SCHEMES = {
     "rediss+cluster": "rediss",
 }
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.cache")
 
 
 class RedisCache:

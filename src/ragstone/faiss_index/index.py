@@ -40,7 +40,7 @@ from ragstone.faiss_index.stats import describe
 from ragstone.index.plans import Effort, Plan
 from ragstone.types import Matrix
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.faiss_index")
 
 _TIMES_KEPT = 1000  # FEATURES: the monitor's window
 

@@ -21,7 +21,7 @@ from ragstone.faiss_index.options import AUTO, Options
 from ragstone.index.plans import Effort, Metric
 from ragstone.types import Ids, Matrix, Vector
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.faiss_index")
 
 Record: TypeAlias = Mapping[str, Json]  # the metadata of one row
 Filter: TypeAlias = Callable[[Record], bool] | Mapping[str, Json]

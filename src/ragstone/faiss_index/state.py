@@ -26,7 +26,7 @@ from ragstone.faiss_index.snapshot import Filter, Found, Record, Snapshot
 from ragstone.index.plans import Effort, fitted_effort
 from ragstone.types import Matrix
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.faiss_index")
 
 MEASURED_TOP_K = 10  # recall@10, as everywhere
 # A filter function is first tried on so many times the hits wanted; a common condition is met there.

@@ -28,7 +28,7 @@ _VERSION = 1
 
 State = Literal["running", "done", "moving", "moved"]
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.importers")
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ WINDOW = 1_000  # latest comparisons and latencies that a report is about
 # Comparisons that may wait for the other index; more are left out rather than let the memory grow.
 _MOST_WAITING = 32
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.importers")
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ _LEAST_SPACE_BYTES = 64 << 20
 SHORTEST, LONGEST = 1e-18, 1e18
 _BUILT_IN_DIM = 384  # of the built-in model
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.importers")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from ragstone.index.plans import (
 from ragstone.types import Matrix, Scores, StoredMatrix
 
 faiss: Any = _faiss  # its stubs lack half of what is used here
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.index")
 
 # Hits for which the table is measured: what an answer cites, and what hybrid search takes as candidates.
 TOP_KS = (10, 100)

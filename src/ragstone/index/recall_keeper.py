@@ -32,7 +32,7 @@ _STANDARD_ERRORS = 2.0
 # Each step halves the share that may be missed, or doubles it. Five steps from .98: .9994.
 _MOST_STEPS = 5
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.index")
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from ragstone.types import Embedder, Vector
 
 T = TypeVar("T")
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.memory")
 
 
 class MemoryBackend:

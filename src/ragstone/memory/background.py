@@ -10,7 +10,7 @@ from ragstone.errors import InputError
 
 STOP_WAIT_S = 0.8  # a pass at work may finish; then its task is left, and `stop` returns within a second
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.memory")
 
 
 class Repeating:

@@ -30,7 +30,7 @@ from ragstone.store import vectors
 from ragstone.store.sql import first, rows
 from ragstone.types import Embedder
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.memory")
 
 # Items are `e12`, an entry, and `a3`, the hashes of an answer.
 _TABLES = """

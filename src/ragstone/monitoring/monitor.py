@@ -30,7 +30,7 @@ MAX_NAMES = 256  # of operations and stages, and of metrics; a window each, 2 MB
 MAX_NAME_CHARS = 200
 OTHER = "(other)"
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.monitoring")
 
 
 class PerformanceMonitor:

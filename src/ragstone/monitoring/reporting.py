@@ -13,7 +13,7 @@ from ragstone.monitoring.records import Snapshot
 
 Exporter: TypeAlias = Callable[[Snapshot], object]  # hands the figures on; must not block
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.monitoring")
 
 
 class PeriodicReport:

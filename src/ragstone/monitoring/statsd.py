@@ -22,7 +22,7 @@ PORT = 8125  # of both agents
 MAX_DATAGRAM_BYTES = 1_432
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.\-]")  # : | @ # , and line feeds would be read as syntax
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.monitoring")
 
 
 class StatsDExporter:

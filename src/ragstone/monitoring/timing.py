@@ -23,7 +23,7 @@ from ragstone.monitoring.monitor import PerformanceMonitor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.monitoring")
 
 _DEFAULT = PerformanceMonitor()
 

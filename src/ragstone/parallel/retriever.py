@@ -41,7 +41,7 @@ _VERSIONS_TIMEOUT_S = 0.5
 # Told what each step or source took in ms, and whether it failed, in the thread of the caller: `prepare`, then sources.
 Observe: TypeAlias = Callable[[str, float, bool], None]
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.parallel")
 
 
 class Closeable(Protocol):

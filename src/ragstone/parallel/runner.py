@@ -40,7 +40,7 @@ FAILURES = 5
 RECOVERY_S = 30.0
 CLOSE_GRACE_S = 1.0
 
-logger = logging.getLogger("ragstone")
+logger = logging.getLogger("ragstone.parallel")
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,9 +113,9 @@ async def document(
 
 @api.get("/index/progress", summary="How far the indexing that this service started is")
 @policy("read")
-async def progress(service: TheService) -> Response:
+async def progress(service: TheService, caller: TheCaller) -> Response:
     """`{"state","stage","done","total","per_second","seconds_left","failures",…}`."""
-    return _json(service.indexing.snapshot())
+    return _json(service.progress(caller))
 
 
 @health.get("/live", summary="200 while the process answers")

@@ -141,6 +141,11 @@ class Service:
         self._check(caller, *([request.collection] if request.collection else ()))
         return await self.read(partial(self.engine.document, request.uri, collection=request.collection))
 
+    def progress(self, caller: Caller) -> wire.Json:
+        """How far indexing is; it names documents of the engine's collection."""
+        self._check(caller)
+        return self.indexing.snapshot()
+
     async def stats(self, caller: Caller) -> Stats:
         """The engine's collection in numbers; of others only the names that the caller may see."""
         self._check(caller)

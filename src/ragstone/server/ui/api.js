@@ -14,6 +14,16 @@ export class Problem extends Error {
 
 export class ConnectionLost extends Error {}
 
+const KEY = "ragstone-key"; // of the tab, forgotten when it is closed
+let onKeyWanted = () => {};
+
+/** Call `ask(refused)` when the service wants a key; `refused`: the one we have is not valid. */
+export function whenKeyWanted(ask) {
+  onKeyWanted = ask;
+}
+
+export const useKey = (key) => sessionStorage.setItem(KEY, key);
+
 export const wasAborted = (error) => error.name === "AbortError";
 
 /** JSON of `GET path?params`; empty parameters are left out. */
@@ -50,8 +60,12 @@ const posted = (body, signal) => ({
 });
 
 async function reach(path, options) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = key ? { ...options.headers, Authorization: `Bearer ${key}` } : options.headers;
   try {
-    return await fetch(path, options);
+    const response = await fetch(path, { ...options, headers });
+    if (response.status === 401) onKeyWanted(key !== null);
+    return response;
   } catch (error) {
     throw lostUnlessAborted(error);
   }

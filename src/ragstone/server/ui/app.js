@@ -4,6 +4,7 @@ import { ConnectionLost, ask, askStream, get, wasAborted } from "./api.js";
 import { AnswerView, hideAnswer } from "./answer.js";
 import { byId, count, element, notice, say } from "./dom.js";
 import { hideResults, moveAlongCards, showResults, showSources } from "./passages.js";
+import { setUpKey } from "./key.js";
 import { setUpReader } from "./reader.js";
 import { connectionLost, watchService } from "./status.js";
 
@@ -189,6 +190,7 @@ function focusQuestion() {
   input.select();
 }
 
+setUpKey();
 setUpReader();
 input.addEventListener("input", searchSoon);
 byId("filter").addEventListener("input", searchSoon);
