@@ -92,7 +92,7 @@ def test_a_damaged_file_is_said_and_lets_nobody_in(tmp_path: Path, body: str) ->
     for _ in range(2):  # it does not take the damage for what it knows
         with pytest.raises(StoreError, match=FILE_NAME):
             store.find(secret)
-    assert store._locked
+    assert store._was_used
 
 
 def test_a_permission_that_nobody_knows_is_damage(tmp_path: Path) -> None:

@@ -68,13 +68,13 @@ class KeyStore:
         self._lock = threading.Lock()
         self._seen: tuple[int, int, int] | None = None
         self._keys: Mapping[str, Key] = {}
-        self._locked = False
+        self._was_used = False
 
     @property
     def in_use(self) -> bool:
         """Whether a key was ever made here, as far as this object has seen: deleting the file does not undo it."""
         self._refresh()
-        return self._locked
+        return self._was_used
 
     def keys(self) -> list[Key]:
         """All keys, the revoked ones too, oldest first. Raises `StoreError` for a damaged file."""
@@ -152,10 +152,12 @@ class KeyStore:
         if seen == self._seen:
             return
         with self._lock:
-            self._locked = True
-            self._keys = {}  # a file that cannot be read lets nobody in
-            self._keys = _read(self._path)
-            self._seen = seen
+            self._was_used = True
+            try:
+                self._keys, self._seen = _read(self._path), seen
+            except StoreError:  # a file that cannot be read lets nobody in
+                self._keys, self._seen = {}, None
+                raise
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Key]]:

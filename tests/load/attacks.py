@@ -1,6 +1,6 @@
 """Clients that misbehave, against a service in this process (RELIABILITY B2, B3, B4, B5).
 
-    python -m tests.load.attacks [--tries 1000] [--seconds 600] [--kind vanish]
+    python -m tests.load.attacks [--tries 1000] [--seconds 600] [--kind vanish] [--slack-s 0]
 
 Each try is one of: a client that leaves in the middle of a stream (its model call ends within a second, its slot comes
 back); a deadline (kept within 100 ms); a crowd of slow heads, bodies and readers (closed, and others are served
@@ -38,15 +38,14 @@ def prepare(shared: Path, given: argparse.Namespace) -> Attempt:
         kind = given.kind or KINDS[this.number % len(KINDS)]
         model = DrippingModel(text="The observatory opens at nine [1].", repeat=100, pause_s=0.01)
         with keyed(shared, chat_model=model, require_key=False, options={"limits": LIMITS}) as service:
-            {"vanish": _vanish, "deadline": _deadline, "slow": _slow, "stop": _stop}[kind](
-                this, service, model
-            )
+            attack = {"vanish": _vanish, "deadline": _deadline, "slow": _slow, "stop": _stop}[kind]
+            attack(this, service, model, given.slack_s)
         return [kind]
 
     return attempt
 
 
-def _vanish(this: Try, service: Keyed, model: DrippingModel) -> None:
+def _vanish(this: Try, service: Keyed, model: DrippingModel, slack_s: float) -> None:
     model.stopped.clear()
     with closing(_stream(service)) as connection:
         response = connection.getresponse()
@@ -56,13 +55,13 @@ def _vanish(this: Try, service: Keyed, model: DrippingModel) -> None:
             response.readline()
         response.close()
     took_s = wait_until(model.stopped.is_set, "the model call ends", timeout_s=5)
-    _check(took_s <= CLOSED_S, f"the model call went on for {took_s:.2f} s")
+    _check(took_s <= CLOSED_S + slack_s, f"the model call went on for {took_s:.2f} s")
     answering = service.live.app.state.service._answering
     free = wait_until(lambda: answering.taken == 0, "the slot is back", timeout_s=5)
-    _check(free <= CLOSED_S, "the slot came back late")
+    _check(free <= CLOSED_S + slack_s, "the slot came back late")
 
 
-def _deadline(this: Try, service: Keyed, model: DrippingModel) -> None:
+def _deadline(this: Try, service: Keyed, model: DrippingModel, slack_s: float) -> None:
     asked_s = this.choice.uniform(0.02, 0.8)
     path = this.choice.choice(["/api/ask", "/api/ask/stream"])
     started_s = time.monotonic()
@@ -70,10 +69,10 @@ def _deadline(this: Try, service: Keyed, model: DrippingModel) -> None:
     late_s = time.monotonic() - started_s - asked_s
     ended = reply.status == 504 or (path.endswith("stream") and reply.events()[-1][1]["status"] == 504)
     _check(ended, f"answered {reply.status} after {late_s:+.3f} s")
-    _check(late_s <= DEADLINE_S, f"{late_s * 1e3:.0f} ms late")
+    _check(late_s <= DEADLINE_S + slack_s, f"{late_s * 1e3:.0f} ms late")
 
 
-def _slow(this: Try, service: Keyed, model: DrippingModel) -> None:
+def _slow(this: Try, service: Keyed, model: DrippingModel, slack_s: float) -> None:
     head = b"POST /api/ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     sent = [b"", b"G", head, head + b"X-Request-Timeout: 0.5\r\nContent-Length: 900\r\n\r\n{"]
     reading = b"GET /api/document?uri=default/1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 10  # 3 MB
@@ -94,12 +93,12 @@ def _slow(this: Try, service: Keyed, model: DrippingModel) -> None:
             started_s = time.monotonic()
             _check(service.get("/api/search?q=nine").status in {200, 503}, "refused")
             slowest_s = max(slowest_s, time.monotonic() - started_s)
-        _check(slowest_s < SERVED_S, f"a search took {slowest_s:.2f} s beside the crowd")
+        _check(slowest_s < SERVED_S + slack_s, f"a search took {slowest_s:.2f} s beside the crowd")
         connections = service.live.server.server_state.connections
         wait_until(lambda: not connections, "the crowd is closed", timeout_s=10)
 
 
-def _stop(this: Try, service: Keyed, model: DrippingModel) -> None:
+def _stop(this: Try, service: Keyed, model: DrippingModel, slack_s: float) -> None:
     with ExitStack() as stack:
         streams = [stack.enter_context(closing(_stream(service))) for _ in range(this.choice.randrange(1, 8))]
         responses = [stream.getresponse() for stream in streams]
@@ -107,7 +106,9 @@ def _stop(this: Try, service: Keyed, model: DrippingModel) -> None:
             response.readline()
         running = service.live.app.state.service
         running.loop.call_soon_threadsafe(lambda: running.stop_soon(grace_s=0.2))
-        wait_until(lambda: service.get("/health/ready").status == 503, "it is not ready", timeout_s=1)
+        wait_until(
+            lambda: service.get("/health/ready").status == 503, "it is not ready", timeout_s=1 + slack_s
+        )
         for response in responses:
             last = response.read().decode().strip().split("\n\n")[-1]
             _check(last.startswith(("event: done\n", "event: error\n")), f"a stream ended with {last[:40]!r}")
@@ -126,6 +127,7 @@ def _check(holds: bool, otherwise: str) -> None:  # noqa: FBT001
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", choices=KINDS, default=None)
+    parser.add_argument("--slack-s", type=float, default=0.0, help="added to each limit, for a busy machine")
 
 
 if __name__ == "__main__":

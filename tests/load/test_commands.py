@@ -12,7 +12,18 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def test_attacks() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.load.attacks", "--tries", "4", "--seed", "5", "--json"],
+        [
+            sys.executable,
+            "-m",
+            "tests.load.attacks",
+            "--tries",
+            "4",
+            "--seed",
+            "5",
+            "--slack-s",
+            "2",
+            "--json",
+        ],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

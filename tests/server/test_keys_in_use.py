@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from ragstone.errors import InputError
 from ragstone.keys import FILE_NAME, KeyStore
 from ragstone.server.admission import admission_of
 from ragstone.server.identity import Identity, networks
+from ragstone.server.service import ANSWER_THREADS
 from ragstone.server.serving import serve
 from ragstone.settings import Settings
 from server.keyed import HOURS, fill, keyed
@@ -157,3 +158,24 @@ def test_a_client_is_counted_by_the_last_address_nobody_trusted_vouches_for(
     identity = Identity(trusted_proxies=networks(("10.0.0.0/8",)))
     headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
     assert identity.address({"type": "http", "client": (peer, 1), "headers": headers}) == counted
+
+
+def test_beyond_the_lane_of_answers_one_is_told_to_come_back_and_searches_go_on(tmp_path: Path) -> None:
+    fill(tmp_path, {"default": [HOURS]})
+    model = DrippingModel(text="The observatory opens at nine [1].", repeat=1_000)
+    with keyed(tmp_path, chat_model=model, require_key=False) as service, ExitStack() as stack:
+        for number in range(ANSWER_THREADS):
+            connection = stack.enter_context(
+                closing(http.client.HTTPConnection("127.0.0.1", service.live.port, timeout=20))
+            )
+            body = json.dumps({"question": QUESTION["question"] + "!" * number})
+            connection.request("POST", "/api/ask/stream", body, {"Content-Type": "application/json"})
+            assert connection.getresponse().status == 200
+        for path in ("/api/ask", "/api/ask/stream"):
+            refused = service.post(path, QUESTION)
+            assert (refused.status, refused.json()["code"]) == (503, "busy")
+            assert refused.headers["retry-after"] == "1"
+        assert service.get("/api/search?q=nine").status == 200
+        assert service.live.app.state.service._answering.taken == ANSWER_THREADS
+        stack.close()
+        wait_until(lambda: service.live.app.state.service._answering.taken == 0, "the slots are back")

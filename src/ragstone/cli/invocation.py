@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ragstone.engine import Ragstone
     from ragstone.settings import Settings
 
-LOG_BYTES = 2_000_000  # per file, three files: months of warnings, and never a full disk
+LOG_BYTES = 10_000_000  # per file, three files: 150,000 requests of the service, and never a full disk
 LOG_FILES = 3
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
