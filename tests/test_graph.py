@@ -251,7 +251,9 @@ def test_a_graph_that_fails_is_reported_and_the_other_sources_answer(
         snapshot.identity, snapshot.dense, snapshot.keyword, broken, snapshot.terms, snapshot.degraded
     )
     asked = Query.checked(QUESTION, top_k=10, mode="hybrid", filter=None, vector=None, recall=1.0, graph="on")
-    result = search_collection(collection, asked, engine._embedding, engine._recall_keeper("default"))
+    result = search_collection(
+        collection, asked, engine._embedding, engine._recall_keeper("default"), engine._reranking
+    )
     assert [hit.uri for hit in result.hits] == uris(engine, graph=False)
     assert [entry.source for entry in result.degraded] == ["graph"]
     assert "cannot be opened" in result.degraded[0].reason

@@ -21,6 +21,11 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "device": ("cpu", "cpu"),
     "embedding_base_url": ("http://localhost:11434/v1/", "http://localhost:11434/v1"),
     "embedding_api_key": ("k-1", SecretStr("k-1")),
+    "reranker": ("/models/bge-reranker", "/models/bge-reranker"),
+    "reranker_base_url": ("https://example.test/v1/", "https://example.test/v1"),
+    "reranker_api_key": ("k-4", SecretStr("k-4")),
+    "rerank_depth": ("50", 50),
+    "rerank_timeout_s": ("2.5", 2.5),
     "chat_model": ("llama3", "llama3"),
     "chat_base_url": ("https://example.test/v1", "https://example.test/v1"),
     "chat_api_key": ("k-2", SecretStr("k-2")),
@@ -66,6 +71,7 @@ Load = Callable[..., Settings]
 SECRETS = {
     "embedding_api_key": "sk-hush",
     "chat_api_key": "sk-hush",
+    "reranker_api_key": "sk-hush",
     "cache_redis_url": "redis://:sk-hush@localhost",
 }
 

@@ -39,6 +39,7 @@ from ragstone.maintenance import VerifyReport
 from ragstone.monitoring.monitor import PerformanceMonitor
 from ragstone.monitoring.records import Gauge
 from ragstone.monitoring.timing import PerformanceTimer
+from ragstone.reranking import TimelyReranker, load_reranker
 from ragstone.retrieval.merge import merge
 from ragstone.searching import Query, search_collection
 from ragstone.settings import Settings
@@ -57,6 +58,7 @@ from ragstone.types import (
     Matrix,
     Metadata,
     Precision,
+    Reranker,
     Scores,
     SearchMode,
     SearchResult,
@@ -99,12 +101,13 @@ class Ragstone:
         settings: Settings | None = None,
         embedder: Embedder | None = None,
         chat_model: ChatModel | None = None,
+        reranker: Reranker | None = None,
         monitor: PerformanceMonitor | None = None,
     ) -> None:
         """Open a data directory; nothing is created or loaded until it is needed.
 
-        `settings` defaults to `Settings.load()`; `data_dir` and `collection` win over it. `embedder` and
-        `chat_model` take the place of those the settings name, and are closed by their owner; a `monitor` given
+        `settings` defaults to `Settings.load()`; `data_dir` and `collection` win over it. `embedder`, `chat_model`
+        and `reranker` take the place of those the settings name, and are closed by their owner; a `monitor` given
         is started and stopped by its owner. Raises `SettingsError`.
         """
         given = {"data_dir": data_dir, "collection": collection}
@@ -116,6 +119,8 @@ class Ragstone:
         self._given_embedder = embedder
         self._embedder = embedder
         self._chat_model = chat_model
+        self._given_reranker = reranker
+        self._reranker: TimelyReranker | None = None
         self._loading = threading.RLock()
         self._collections: dict[str, Collection] = {}
         self._recalls: dict[str, RecallKeeper] = {}
@@ -219,6 +224,7 @@ class Ragstone:
         vector: npt.ArrayLike | None = None,
         recall: float | None = None,
         graph: bool | None = None,
+        rerank: bool | None = None,
     ) -> SearchResult:
         """The best chunks for a query, best first.
 
@@ -226,8 +232,9 @@ class Ragstone:
         `ragstone.store.filters` and always leaves `top_k` hits where so many match; several `collections`
         are merged by score; `vector` (dim,) stands in for the query's embedding; `recall`, above 0 and up to
         1.0 (exact), is the share of the true nearest chunks to find where an index is approximate; `graph` (the
-        setting if not given): whether hybrid mode follows the names of documents. What could not take part is in
-        `degraded`. Raises `InputError`, `NotFoundError`, `MismatchError`.
+        setting if not given): whether hybrid mode follows the names of documents; `rerank`: whether the reranker
+        judges the best of hybrid mode, which it does if there is one and nothing is said. What could not take part is
+        in `degraded`. Raises `InputError`, `NotFoundError`, `MismatchError`.
         """
         with PerformanceTimer("search", self.monitor) as timer:
             asked = Query.checked(
@@ -238,6 +245,7 @@ class Ragstone:
                 vector=vector,
                 recall=self._settings.recall if recall is None else recall,
                 graph="on" if (self._settings.graph if graph is None else graph) else "off",
+                rerank=self._rerank_depth(wanted=rerank),
             )
             return self._searched(asked, collections, timer)
 
@@ -280,7 +288,9 @@ class Ragstone:
 
     def _search(self, asked: Query, names: Sequence[str]) -> SearchResult:
         results = [
-            search_collection(self._collection(name), asked, self._embedding, self._recall_keeper(name))
+            search_collection(
+                self._collection(name), asked, self._embedding, self._recall_keeper(name), self._reranking
+            )
             for name in names
         ]
         if len(results) == 1:
@@ -523,9 +533,11 @@ class Ragstone:
             return collection.roll_back_plan()
 
     def warm_up(self) -> None:
-        """Load the model and open the collection now, and check its files in the background."""
+        """Load the models and open the collection now, and check its files in the background."""
         embedder = self._embedding()
         embedder.embed_query("warm up")
+        if self._has_reranker:
+            self._reranking()
         if self._settings.collection in self.collections():
             self._collection().snapshot()
             with self._loading:
@@ -559,6 +571,8 @@ class Ragstone:
                 collection.close()
             self._collections.clear()
             self._caches.close()
+            if self._reranker is not None:
+                self._reranker.close(with_reranker=self._given_reranker is None)
             if self._embedder is not None and self._given_embedder is None:
                 self._embedder.close()
                 self._embedder = None
@@ -605,6 +619,33 @@ class Ragstone:
                     api_key=key.get_secret_value() if key else None,
                 )
             return self._embedder
+
+    @property
+    def _has_reranker(self) -> bool:
+        named = self._settings.reranker or self._settings.reranker_base_url
+        return self._given_reranker is not None or named is not None
+
+    def _rerank_depth(self, *, wanted: bool | None) -> int:
+        """How many hits of a search the reranker judges."""
+        if wanted and not self._has_reranker:
+            raise InputError("there is no reranker", hint="set reranker, or search without rerank")
+        return self._settings.rerank_depth if self._has_reranker and wanted is not False else 0
+
+    def _reranking(self) -> Reranker:
+        with self._loading:
+            if self._reranker is None:
+                settings = self._settings
+                key = settings.reranker_api_key
+                reranker = self._given_reranker or load_reranker(
+                    settings.reranker or "",
+                    cache_dir=settings.data_dir / "models",
+                    base_url=settings.reranker_base_url,
+                    api_key=key.get_secret_value() if key else None,
+                    timeout_s=settings.rerank_timeout_s,
+                    device=settings.device,
+                )
+                self._reranker = TimelyReranker(reranker, timeout_s=settings.rerank_timeout_s)
+            return self._reranker
 
     def _chatting(self) -> ChatModel | None:
         with self._loading:

@@ -19,6 +19,7 @@ from ragstone.graph.walk import Step
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.retrieval import hybrid
 from ragstone.retrieval.hybrid import KeywordSource, Ranking
+from ragstone.retrieval.reranking import Reranking
 from ragstone.retrieval.votes import REACH, voted
 from ragstone.store import documents, vectors, votes
 from ragstone.store.keyword_reader import WeighedQuery
@@ -30,6 +31,7 @@ from ragstone.types import (
     Hit,
     Ids,
     QueryTokens,
+    Reranker,
     Scores,
     SearchMode,
     SearchResult,
@@ -49,7 +51,8 @@ _AHEAD = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ragstone-keyword"
 class Query:
     """A checked query; `vector`, where given, stands in for its embedding; `recall` 1.0 is exact.
 
-    `graph`: whether a hybrid search also walks the graph of names; `only`: whether it gives nothing else.
+    `graph`: whether a hybrid search also walks the graph of names; `only`: whether it gives nothing else. `rerank`: how
+    many of a hybrid search's best the reranker judges, 0: there is none, or it is not wanted.
     """
 
     text: str
@@ -59,6 +62,7 @@ class Query:
     vector: npt.ArrayLike | None
     recall: float
     graph: GraphUse
+    rerank: int
 
     @classmethod
     def checked(
@@ -71,6 +75,7 @@ class Query:
         vector: npt.ArrayLike | None,
         recall: float,
         graph: GraphUse,
+        rerank: int = 0,
     ) -> Query:
         """Raises `InputError` that names what is out of range."""
         if not text.strip():
@@ -83,7 +88,7 @@ class Query:
             raise InputError(f"no mode {mode!r}", hint="one of hybrid, dense, keyword")
         if not 0 < recall <= 1:
             raise InputError(f"recall is {recall}, the range is above 0 up to 1.0 (exact)")
-        return cls(text, top_k, mode, filter, vector, recall, graph)
+        return cls(text, top_k, mode, filter, vector, recall, graph, rerank if mode == "hybrid" else 0)
 
 
 def search_collection(
@@ -91,9 +96,10 @@ def search_collection(
     query: Query,
     embedding: Callable[[], Embedder],
     recall_keeper: RecallKeeper,
+    reranker: Callable[[], Reranker],
 ) -> SearchResult:
-    """The best chunks of one collection, best first. `embedding` gives the model, loaded where it is needed;
-    `recall_keeper` watches the searches by vector.
+    """The best chunks of one collection, best first. `embedding` and `reranker` give the models, loaded where they are
+    needed; `recall_keeper` watches the searches by vector.
 
     Raises `StoreError` while the keyword index is being rebuilt and no vector can do instead, `MismatchError` for a
     vector of another dimension and, in dense mode, another model.
@@ -127,6 +133,7 @@ def search_collection(
         load_signs=lambda ids: _token_signs(collection, ids),
         links=snapshot.graph.within(allowed) if query.graph != "off" and snapshot.graph is not None else None,
         reached_only=query.graph == "only",
+        reranking=_reranking(collection, query, reranker) if query.rerank else None,
         allowed=allowed,
     )
     if len(snapshot.votes):
@@ -239,6 +246,18 @@ def _query_tokens(query: Query, embedding: Callable[[], Embedder]) -> QueryToken
         return None
     tokens = embedder.query_tokens(query.text)
     return tokens if len(tokens.spans) else None
+
+
+def _reranking(collection: Collection, query: Query, reranker: Callable[[], Reranker]) -> Reranking:
+    """The reranker's judgement of chunks, each read with its document's title above it."""
+
+    def judge(ids: Sequence[int]) -> dict[int, float]:
+        with collection.catalog.reading() as db:
+            texts = documents.titled_texts(db, ids)
+        passages = [f"{title}\n{text}" if title else text for title, text in texts.values()]
+        return dict(zip(texts, reranker().score(query.text, passages).tolist(), strict=True))
+
+    return Reranking(judge, query.rerank)
 
 
 def _token_signs(collection: Collection, ids: Ids) -> list[bytes]:

@@ -172,6 +172,24 @@ class Settings(BaseModel):
     )
     embedding_api_key: SecretStr | None = Field(default=None, description="key for embedding_base_url")
 
+    reranker: str | None = Field(
+        default=None,
+        min_length=1,
+        description="judge of the best hits: an ONNX cross-encoder's folder, a hub name, or reranker_base_url's model",
+    )
+    reranker_base_url: Endpoint | None = Field(
+        default=None,
+        description="endpoint of the reranker in Jina's and Cohere's form, ending before /rerank",
+    )
+    reranker_api_key: SecretStr | None = Field(default=None, description="key for reranker_base_url")
+    rerank_depth: int = Field(
+        default=30, ge=2, le=1000, description="hits of a search that the reranker judges"
+    )
+    # Thirty passages take a small model .2 s on two cores and a large one 3; whoever waits longer has given up.
+    rerank_timeout_s: float = Field(
+        default=5.0, gt=0, le=600, description="seconds until a search answers without its reranker"
+    )
+
     chat_model: str | None = Field(
         default=None,
         min_length=1,

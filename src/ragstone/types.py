@@ -145,13 +145,30 @@ class TokenEmbedder(Embedder, Protocol):
         """The tokens of a query. Costs nothing beside `embed_query` of the same text."""
 
 
+class Reranker(Protocol):
+    """Judges how well passages answer a query, reading both at once. Thread-safe.
+
+    Implementations: ONNX cross-encoders on this machine, `/rerank` HTTP endpoints.
+    """
+
+    @property
+    def model_id(self) -> str:
+        """What judges, for people; two rerankers of one id judge alike."""
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        """(n,) finite float32 in the order of `texts`, on any scale of the model's own; higher is better."""
+
+    def close(self) -> None:
+        """Release threads and sessions; further calls raise `ModelError`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One found chunk. `score` is higher for better, in [0, 1] for hybrid mode.
 
     `text == document_text(uri)[start:end]`. `sources` maps each source that scored it (`dense`, `keyword`) to its own
-    score, and `graph` to the share of the way to 1 that names raised it by. `page` is 1-based, None where there are
-    no pages; `time_s` is seconds into the recording for subtitles, else None.
+    score, `graph` to the share of the way to 1 that names raised it by, and `reranker` to that model's judgement.
+    `page` is 1-based, None where there are no pages; `time_s` is seconds into the recording for subtitles, else None.
     """
 
     id: int

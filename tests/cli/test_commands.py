@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.shells import COMMAND, FERRY, KEEPER, Run, Shell, write_documents
+from reranking.overlap_model import make_folder
 
 COMMANDS = (
     "index", "search", "ask", "chat", "serve", "list", "delete", "verify", "stats", "doctor", "config", "eval",
@@ -58,6 +59,17 @@ def test_search_shows_title_place_and_snippet(here: Run) -> None:
     assert first[0].startswith("1  Ferry handbook")
     assert first[1] == "   docs/ferry.md"
     assert "Mara Lindqvist" in first[2]
+
+
+def test_search_lets_the_reranker_judge_unless_told_not_to(here: Run, tmp_path: Path) -> None:
+    folder = {"RAGSTONE_RERANKER": str(make_folder(tmp_path / "tiny"))}
+    judged = here("search", "ferry boat", "--json", env=folder).json
+    assert all("reranker" in hit["sources"] for hit in judged["hits"])
+    plain = here("search", "ferry boat", "--json", "--no-rerank", env=folder).json
+    assert not any("reranker" in hit["sources"] for hit in plain["hits"])
+    refused = here("search", "ferry boat", "--rerank")
+    assert refused.status != 0
+    assert "there is no reranker" in refused.err
 
 
 def test_search_as_json_has_the_documented_names(here: Run) -> None:

@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
 
-from ragstone.answering.http_stream import (
+from ragstone.errors import InputError, ModelError
+from ragstone.http_stream import (
     ERROR_BODY_BYTES_MAX,
     Cancelled,
     Patience,
+    error_text,
     lines,
     post,
     read_body,
 )
-from ragstone.errors import InputError, ModelError
 from ragstone.types import Usage
 
 # Connecting on a local network takes milliseconds, across the world 0.3 s; 5 s survives a lost packet or two.
@@ -174,7 +175,7 @@ class OpenAIChatModel:
 
     def _refusal(self, response: http.client.HTTPResponse) -> Exception:
         """What a status other than 200 means, with the server's own words."""
-        detail = _error_text(read_body(response, limit=ERROR_BODY_BYTES_MAX))
+        detail = error_text(read_body(response, limit=ERROR_BODY_BYTES_MAX))
         code, hint = _MEANINGS.get(response.status, ("model_failed", "look at the model server's log"))
         said = f": {detail}" if detail else ""
         error = ModelError(
@@ -224,7 +225,7 @@ def _deltas(response: http.client.HTTPResponse) -> Generator[ChatDelta, None, No
             raise _malformed(event)
         if chunk.get("error"):
             raise ModelError(
-                f"the chat model failed while answering: {_error_text(event.encode())}",
+                f"the chat model failed while answering: {error_text(event.encode())}",
                 hint="ask again; look at the model server's log",
                 code="model_failed",
             )
@@ -284,19 +285,6 @@ def _malformed(sample: str) -> ModelError:
         hint="check that the address is an OpenAI-compatible endpoint",
         code="model_protocol",
     )
-
-
-def _error_text(body: bytes) -> str:
-    """The server's own message, one line of at most 300 characters."""
-    text = body.decode("utf-8", "replace")
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if isinstance(value, dict):
-        inner = value.get("error", value)
-        text = str(inner.get("message", inner) if isinstance(inner, dict) else inner)
-    return " ".join(text.split())[:300]
 
 
 def _retry_after_s(value: str | None) -> float:

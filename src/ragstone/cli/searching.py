@@ -41,12 +41,21 @@ def search(
         bool | None,
         typer.Option("--graph/--no-graph", help="Follow the names of documents.", show_default="as set"),
     ] = None,
+    rerank: Annotated[
+        bool | None,
+        typer.Option("--rerank/--no-rerank", help="Let the reranker judge the best.", show_default="if set"),
+    ] = None,
     json_output: JsonFlag = False,
 ) -> int:
     """Show the passages that fit a query best."""
     with invocation.of(context).engine(top_k=top_k) as engine:
         result = engine.search(
-            query, mode=mode.value, filter=filter_text, collections=invocation.names(across), graph=graph
+            query,
+            mode=mode.value,
+            filter=filter_text,
+            collections=invocation.names(across),
+            graph=graph,
+            rerank=rerank,
         )
     if json_output:
         from ragstone.wire import search_json

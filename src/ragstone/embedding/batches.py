@@ -49,11 +49,16 @@ def pad(texts: Sequence[TokenIds], pad_id: int) -> tuple[TokenBatch, TokenBatch]
     return ids, mask
 
 
-def feed(inputs: Mapping[str, str], ids: TokenBatch, mask: TokenBatch) -> dict[str, npt.NDArray[np.integer]]:
-    """What the graph's `inputs` (name → ONNX type) are given, each (batch, tokens)."""
+def feed(
+    inputs: Mapping[str, str], ids: TokenBatch, mask: TokenBatch, *, types: TokenBatch | None = None
+) -> dict[str, npt.NDArray[np.integer]]:
+    """What the graph's `inputs` (name → ONNX type) are given, each (batch, tokens).
+
+    `types` says of pairs which tokens are of the second text; without it all are of the first.
+    """
     arrays: dict[str, TokenBatch] = {"input_ids": ids, "attention_mask": mask}
     if "token_type_ids" in inputs:
-        arrays["token_type_ids"] = np.zeros_like(ids)  # one text, not a pair: all of the first
+        arrays["token_type_ids"] = np.zeros_like(ids) if types is None else types
     if "position_ids" in inputs:
         arrays["position_ids"] = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
     return {

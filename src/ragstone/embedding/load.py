@@ -47,17 +47,7 @@ def load_embedder(
             )
         model = name.removeprefix(HTTP_PREFIX)
         return HttpEmbedder(model, base_url=base_url, tokenizer=wordpiece(), api_key=api_key)
-    from ragstone.embedding.onnx_folder import download, load_folder
+    from ragstone.embedding.onnx_folder import load_folder, local_folder
 
-    folder, called = Path(name).expanduser(), ""
-    if not folder.is_dir() and _is_hub_name(name):
-        folder, called = (
-            download(name, cache_dir),
-            name,
-        )  # a folder of the hub's cache is named after a commit
+    folder, called = local_folder(name, cache_dir)
     return load_folder(folder, name=called, threads=threads, background=background, device=device)
-
-
-def _is_hub_name(name: str) -> bool:
-    """`owner/model`, as opposed to a path: those begin with `/`, `.` or `~`, or have other than one slash."""
-    return name.count("/") == 1 and name[0] not in "/.~" and not name.endswith("/")

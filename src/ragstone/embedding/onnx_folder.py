@@ -1,4 +1,4 @@
-"""Any ONNX sentence encoder in a local folder, or from the model hub where the user names one.
+"""Any ONNX text model in a local folder, or from the model hub where the user names one; sentence encoders above all.
 
 The layout is that of sentence-transformers: `tokenizer.json`, the graph as `onnx/model.onnx` or `model.onnx`, and
 what the files beside it say about pooling, length and prefixes. Nothing in the folder is executed.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,22 +44,64 @@ _TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
 _POOLED_OUTPUTS = ("sentence_embedding", "sentence_embeddings")
 
 
-def load_folder(
-    folder: Path,
-    *,
-    name: str = "",
-    threads: int | None = None,
-    background: bool = False,
-    device: Device = "cpu",
-) -> SentenceEncoder:
-    """The encoder in `folder`, called `name` (or as the folder is).
+@dataclass(frozen=True, slots=True)
+class OpenFolder:
+    """A model's folder whose graph and tokenizer have loaded; `config` is its `config.json`."""
+
+    folder: Path
+    name: str
+    graph: Path
+    session: InferenceSession
+    tokenizer: Tokenizer
+    config: dict[str, Any]
+
+    @property
+    def family(self) -> str:
+        """The names it goes by, in lower case, with `-` between words."""
+        return f"{self.name} {self.config.get('_name_or_path', '')}".lower().replace("_", "-")
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills up shorter texts of a batch."""
+        return int(self.config.get("pad_token_id") or 0)
+
+    def max_tokens(self) -> int:
+        """Longest input the model takes, special tokens included: the least that any of its files states."""
+        stated = _json(self.folder / "sentence_bert_config.json").get("max_seq_length")
+        positions = self.config.get("max_position_embeddings")
+        if isinstance(positions, int) and self.config.get("model_type") in {
+            "roberta",
+            "xlm-roberta",
+            "mpnet",
+        }:
+            positions -= 2  # these models count positions from the padding id + 1
+        tokenizer = _json(self.folder / "tokenizer_config.json").get("model_max_length")
+        # Tokenizers without a limit of their own state 10^30.
+        limits = [
+            limit for limit in (stated, positions, tokenizer) if isinstance(limit, int) and 0 < limit < 10**6
+        ]
+        return min(limits) if limits else DEFAULT_MAX_TOKENS
+
+    def fingerprint(self, form: str) -> str:
+        """A hash of all that shapes what the model gives: weights, tokenizer and `form`."""
+        digest = hashlib.sha256(form.encode())
+        # `_data` beside a graph holds the weights of one that is too large for a single file (2 GB).
+        data = self.graph.with_name(f"{self.graph.name}_data")
+        for path in (self.graph, data, self.folder / "tokenizer.json"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()[:12]
+
+
+def open_folder(folder: Path, *, name: str = "", device: Device = "cpu") -> OpenFolder:
+    """The model in `folder`, called `name` (or as the folder is).
 
     Raises `ModelError` that names the file at fault and what should be there.
     """
-    name = name or folder.resolve().name
     if not folder.is_dir():
         raise ModelError(
-            f"there is no folder {folder}", hint="name a folder with tokenizer.json and model.onnx, or minilm"
+            f"there is no folder {folder}", hint="name a folder with tokenizer.json and model.onnx"
         )
     graph = next((folder / name for name in GRAPHS if (folder / name).is_file()), None)
     if graph is None:
@@ -70,24 +113,48 @@ def load_folder(
     session = open_session(graph, device=device)
     _check_inputs(session, graph)
     config = _json(folder / "config.json")
-    family = f"{name} {config.get('_name_or_path', '')}".lower().replace("_", "-")
-    query_prefix, document_prefix = _prefixes(folder, family)
-    output = _output(session, graph)
+    return OpenFolder(folder, name or folder.resolve().name, graph, session, tokenizer, config)
+
+
+def load_folder(
+    folder: Path,
+    *,
+    name: str = "",
+    threads: int | None = None,
+    background: bool = False,
+    device: Device = "cpu",
+) -> SentenceEncoder:
+    """The sentence encoder in `folder`, called `name` (or as the folder is). Raises `ModelError` as `open_folder`."""
+    found = open_folder(folder, name=name, device=device)
+    query_prefix, document_prefix = _prefixes(folder, found.family)
+    output = _output(found.session, found.graph)
     if output not in _POOLED_OUTPUTS:
         _check_modules(folder)
-    pooling, max_tokens = _pooling(folder, family), _max_tokens(folder, config)
+    pooling, max_tokens = _pooling(folder, found.family), found.max_tokens()
+    fingerprint = found.fingerprint(f"{pooling}\0{max_tokens}\0{query_prefix}\0{document_prefix}")
     form = EncoderForm(
-        model_id=f"{name}/"
-        + _fingerprint(folder, graph, f"{pooling}\0{max_tokens}\0{query_prefix}\0{document_prefix}"),
+        model_id=f"{found.name}/{fingerprint}",
         max_tokens=max_tokens,
         output=output,
         pooling=pooling,
-        pad_id=int(config.get("pad_token_id") or 0),
+        pad_id=found.pad_id,
         query_prefix=query_prefix,
         document_prefix=document_prefix,
         batch_texts=64 if on_gpu(device) else 1,
     )
-    return SentenceEncoder(session, tokenizer, form, threads=threads, background=background)
+    return SentenceEncoder(found.session, found.tokenizer, form, threads=threads, background=background)
+
+
+def local_folder(name: str, cache_dir: Path) -> tuple[Path, str]:
+    """The folder that `name` means, and what the model in it is called (nothing where the folder says it).
+
+    `name` is a folder, or `owner/model` on the hub where there is no such folder. Raises `ModelError`.
+    """
+    folder = Path(name).expanduser()
+    # As opposed to a path: those begin with `/`, `.` or `~`, or have other than one slash.
+    if not folder.is_dir() and name.count("/") == 1 and name[0] not in "/.~" and not name.endswith("/"):
+        return download(name, cache_dir), name  # a folder of the hub's cache is named after a commit
+    return folder, ""
 
 
 def download(name: str, cache_dir: Path) -> Path:
@@ -138,19 +205,6 @@ def _parsed(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except ValueError as error:
         raise ModelError(f"{path} is not JSON: {error}", hint="get the file again") from error
-
-
-def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
-    stated = _json(folder / "sentence_bert_config.json").get("max_seq_length")
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int) and config.get("model_type") in {"roberta", "xlm-roberta", "mpnet"}:
-        positions -= 2  # these models count positions from the padding id + 1
-    tokenizer = _json(folder / "tokenizer_config.json").get("model_max_length")
-    # Tokenizers without a limit of their own state 10^30.
-    limits = [
-        limit for limit in (stated, positions, tokenizer) if isinstance(limit, int) and 0 < limit < 10**6
-    ]
-    return min(limits) if limits else DEFAULT_MAX_TOKENS
 
 
 def _pooling(folder: Path, family: str) -> Pooling:
@@ -208,17 +262,6 @@ def _check_modules(folder: Path) -> None:
             f"{path} lists {', '.join(beyond)}, which the ONNX graph does not hold",
             hint="export the whole model, so that the graph gives sentence_embedding",
         )
-
-
-def _fingerprint(folder: Path, graph: Path, form: str) -> str:
-    """A hash of all that shapes a vector: weights, tokenizer and form."""
-    digest = hashlib.sha256(form.encode())
-    # `_data` beside a graph holds the weights of one that is too large for a single file (2 GB).
-    for path in (graph, graph.with_name(f"{graph.name}_data"), folder / "tokenizer.json"):
-        if path.is_file():
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:12]
 
 
 def _output(session: InferenceSession, graph: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -17,6 +18,14 @@ TokenIds: TypeAlias = npt.NDArray[np.int64]  # (tokens,) special tokens included
 # The library would spread each batch over a thread pool of its own, which knows neither the number of threads we
 # were given nor their priority, and warns at every fork. Batches are spread over our own threads instead.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """Two texts as one input, special tokens included; `types` says of each token which text it belongs to."""
+
+    ids: TokenIds
+    types: TokenIds
 
 
 class TextTokenizer:
@@ -49,6 +58,12 @@ class TextTokenizer:
         """Token ids of each text, special tokens included, at most `max_tokens`."""
         return [self._cut(encoding.ids) for encoding in self._encodings(texts)]
 
+    def pairs(self, first: str, seconds: Sequence[str]) -> list[TokenPair]:
+        """`first` with each of `seconds`, at most `max_tokens` together: the second is cut, but the first to half."""
+        first = self._start(_well_formed(first), self._max_tokens // 2)
+        encodings = self._tokenizer.encode_batch([(first, _well_formed(second)) for second in seconds])
+        return [self._cut_pair(encoding) for encoding in encodings]
+
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens included, nothing cut off."""
         return [len(encoding) for encoding in self._encodings(texts)]
@@ -64,9 +79,13 @@ class TextTokenizer:
 
     def cut(self, text: str) -> str:
         """The start of `text` that fits `max_tokens`, for models that tokenize elsewhere."""
-        if len(text) <= self._max_tokens - self.special:
+        return self._start(text, self._max_tokens - self.special)
+
+    def _start(self, text: str, tokens: int) -> str:
+        """The start of `text` that has at most so many tokens, special ones not counted."""
+        if len(text) <= tokens:
             return text  # a token has at least one character
-        spans = self.spans(text)[: self._max_tokens - self.special]
+        spans = self.spans(text)[:tokens]
         return text[: spans[-1][1]] if spans else text
 
     def _encodings(self, texts: Sequence[str]) -> list[Encoding]:
@@ -81,6 +100,14 @@ class TextTokenizer:
             ids = ids[:head] + (ids[-self._tail :] if self._tail else [])
         # A tokenizer without special tokens gives nothing for an empty text, but a graph needs one token.
         return np.array(ids or [0], dtype=np.int64)
+
+    def _cut_pair(self, encoding: Encoding) -> TokenPair:
+        ids, types = np.array(encoding.ids, np.int64), np.array(encoding.type_ids, np.int64)
+        beyond = max(0, len(ids) - self._max_tokens)
+        # The last tokens of the second text; what stands behind it is special and stays.
+        end = max((at for at, text in enumerate(encoding.sequence_ids) if text == 1), default=-1) + 1
+        kept = np.r_[: end - beyond, end : len(ids)]
+        return TokenPair(ids[kept], types[kept])
 
 
 def _well_formed(text: str) -> str:

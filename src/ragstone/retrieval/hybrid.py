@@ -19,6 +19,7 @@ from ragstone.errors import InputError, RagstoneError
 from ragstone.graph.walk import Links, Step, Walk, walk
 from ragstone.retrieval.fusion import diffused, fuse, with_signals
 from ragstone.retrieval.late_interaction import similarity, token_weights
+from ragstone.retrieval.reranking import Reranking, rerank
 from ragstone.retrieval.signals import Scores, TextSignals, text_signals
 from ragstone.types import Degraded, Ids, Matrix, QueryTokens, SearchMode, Vector
 
@@ -111,6 +112,7 @@ def search(
     load_signs: Callable[[Ids], Sequence[bytes]] = lambda ids: [b""] * len(ids),
     links: Links | None = None,
     reached_only: bool = False,
+    reranking: Reranking | None = None,
     allowed: Ids | None = None,
 ) -> Ranking:
     """The best `top_k` chunks for a query.
@@ -119,8 +121,9 @@ def search(
     why and reports it) and dense mode is an `InputError`. `allowed` holds sorted document ids; `load_terms`
     gives the analysed words of chunks as the keyword index has them, in the order asked for. `tokens` are the query's,
     `load_signs` gives what is stored of chunks' tokens (empty for a chunk that has none). `links` are the graph's, to
-    allowed documents, None to do without; `reached_only` leaves out what they did not lead to. A source that raises a
-    `RagstoneError` is reported in `degraded` while the other answers; if there is no other, it is raised.
+    allowed documents, None to do without; `reached_only` leaves out what they did not lead to. `reranking` judges the
+    best of a hybrid search last. A source or a judge that raises a `RagstoneError` is reported in `degraded` while the
+    others answer; if there is no other, it is raised.
     """
     if top_k < 1:
         raise InputError(f"top_k is {top_k}", hint="ask for at least 1 hit")
@@ -149,6 +152,14 @@ def search(
         id_: _own_scores(cosine, bm25)
         for id_, cosine, bm25 in zip(found, candidates.cosine.tolist(), candidates.bm25.tolist(), strict=True)
     }
+    if reranking is not None:
+        try:
+            with _timed("reranker", timings):
+                reranked = rerank(walked.scores, reranking)
+            walked = replace(walked, scores=reranked.scores)
+            own.update({id_: {**own.get(id_, {}), "reranker": told} for id_, told in reranked.judged.items()})
+        except RagstoneError as error:
+            degraded = (*degraded, Degraded("reranker", str(error)))
     return _ranking(walked, own, top_k=top_k, degraded=degraded, timings=timings)
 
 

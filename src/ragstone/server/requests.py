@@ -58,6 +58,7 @@ class SearchRequest(_Request):
     mode: SearchMode = "hybrid"
     filter: Filter | None = None
     graph: bool | None = None  # as set, if not given
+    rerank: bool | None = None
     collection: Annotated[tuple[CollectionName, ...], Field(max_length=MAX_COLLECTIONS)] = ()
 
 

@@ -128,6 +128,7 @@ class Service:
                 filter=request.filter or None,
                 collections=request.collection or None,
                 graph=request.graph,
+                rerank=request.rerank,
             )
         )
 

@@ -1,7 +1,7 @@
 """One HTTP exchange that can be given up at any moment: connect, send, read lines.
 
 Every wait is a short poll, so a cancelled or overdue exchange ends within `POLL_S` whether the server refuses,
-hangs, or drips a byte a second; a blocking client can be closed only between bytes. Knows nothing of chat.
+hangs, or drips a byte a second; a blocking client can be closed only between bytes. Knows nothing of models.
 The standard library does the HTTP; this adds the patience. One connection per exchange: the handshake is
 small beside a model's first token, and no idle connection can go stale.
 """
@@ -12,6 +12,7 @@ import contextlib
 import functools
 import http.client
 import io
+import json
 import os
 import select
 import socket
@@ -212,6 +213,19 @@ def read_body(response: http.client.HTTPResponse, *, limit: int) -> bytes:
         return b""
 
 
+def error_text(body: bytes) -> str:
+    """The server's own message, one line of at most 300 characters."""
+    text = body.decode("utf-8", "replace")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if isinstance(value, dict):
+        inner = value.get("error", value)
+        text = str(inner.get("message", inner) if isinstance(inner, dict) else inner)
+    return " ".join(text.split())[:300]
+
+
 def _connect(host: str, port: int, timeout_s: float, patience: Patience) -> socket.socket:
     """A connected non-blocking socket; each address of `host` is tried in turn. Raises `OSError`."""
     failure: OSError | None = None
@@ -247,4 +261,4 @@ def _wait(sock: socket.socket, events: int) -> bool:
 
 def _failed(what: str, error: Exception, code: str) -> ModelError:
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return ModelError(f"{what}: {reason}", hint="start it, or correct the chat model's address", code=code)
+    return ModelError(f"{what}: {reason}", hint="start it, or correct the model's address", code=code)
