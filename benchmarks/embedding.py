@@ -40,7 +40,7 @@ from ragstone.evaluation.metrics import ndcg
 from ragstone.types import Matrix
 
 if TYPE_CHECKING:
-    from ragstone.embedding.minilm.graph import Arithmetic
+    from ragstone.embedding.bert_graph import Arithmetic
 
 MAX_TOKENS = 256
 CACHED_CALLS = 2_000

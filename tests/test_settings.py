@@ -175,11 +175,13 @@ def test_an_empty_variable_counts_as_unset(load: Load) -> None:
     assert load(env={"RAGSTONE_PORT": "", "PORT": "", "OPENAI_MODEL": ""}) == load()
 
 
-def test_english_is_the_built_in_model_and_multilingual_says_what_it_needs(load: Load) -> None:
-    assert load(env={"RAG_MODEL": "english"}).model == "minilm"
-    with pytest.raises(SettingsError, match="no multilingual model is built in") as caught:
-        load(env={"RAG_MODEL": "multilingual"})
-    assert "RAG_MODEL" in caught.value.message
+@pytest.mark.parametrize(
+    ("given", "model"),
+    [("english", "minilm"), ("Multilingual", "multilingual"), ("/Models/E5", "/Models/E5")],
+)
+def test_an_earlier_services_names_of_models_are_known(load: Load, given: str, model: str) -> None:
+    assert load(env={"RAG_MODEL": given}).model == model
+    assert load(toml=f"model = '{given}'").model == model
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ import onnxruntime
 import pytest
 
 from ragstone.embedding.batches import pad
-from ragstone.embedding.minilm.graph import Arithmetic, StoredWeights, build_graph, read_weights
+from ragstone.embedding.bert_graph import Arithmetic, StoredWeights, build_graph
 from ragstone.embedding.minilm.model import wordpiece
-from ragstone.embedding.minilm.weights import MAX_TOKENS, checked_weights, minilm_graph
+from ragstone.embedding.minilm.stored import read_weights
+from ragstone.embedding.minilm.weights import MAX_TOKENS, WEIGHTS, minilm_graph
 from ragstone.embedding.sessions import open_session
 from ragstone.embedding.tokens import TextTokenizer, TokenIds
 from ragstone.errors import ModelError
@@ -38,7 +39,7 @@ def installed() -> Path:
 
 @pytest.fixture(scope="module")
 def stored(installed: Path) -> StoredWeights:
-    return read_weights(checked_weights(installed))
+    return read_weights(WEIGHTS.checked(installed))
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +92,9 @@ def test_damaged_weights_are_refused(installed: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "model.onnx"
     damaged.write_bytes(data)
     with pytest.raises(ModelError, match="SHA-256"):
-        checked_weights(damaged)
+        WEIGHTS.checked(damaged)
     with pytest.raises(ModelError, match="cannot be read"):
-        checked_weights(tmp_path / "absent.onnx")
+        WEIGHTS.checked(tmp_path / "absent.onnx")
 
 
 def test_processes_that_prepare_it_at_once_leave_one_good_file(tmp_path: Path) -> None:

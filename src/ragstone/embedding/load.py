@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ragstone.types import Embedder
 
 DEFAULT_MODEL = "minilm"
+MULTILINGUAL_MODEL = "multilingual"
 HTTP_PREFIX = "openai:"
 
 
@@ -27,15 +28,19 @@ def load_embedder(
 ) -> Embedder:
     """The embedder called `name`.
 
-    `minilm` is the built-in model, `openai:<model>` one behind `base_url`. Else it is a folder with an ONNX encoder,
-    or `owner/model` on the hub, fetched over the network when there is no such folder. `cache_dir` keeps what is made
-    once; `threads` is for documents (None: one per physical core); `background` lowers their priority; `device`
-    is for models on this machine. Raises `ModelError`.
+    `minilm` is the built-in model, `multilingual` that of the extra, `openai:<model>` one behind `base_url`. Else it is
+    a folder with an ONNX encoder, or `owner/model` on the hub, fetched over the network when there is no such folder.
+    `cache_dir` keeps what is made once; `threads` is for documents (None: one per physical core); `background` lowers
+    their priority; `device` is for models on this machine. Raises `ModelError`.
     """
     if name == DEFAULT_MODEL:
         from ragstone.embedding.minilm.model import load_minilm
 
         return load_minilm(cache_dir, threads=threads, background=background, device=device)
+    if name == MULTILINGUAL_MODEL:
+        from ragstone.embedding.e5.model import load_e5
+
+        return load_e5(cache_dir, threads=threads, background=background, device=device)
     if name.startswith(HTTP_PREFIX):
         from ragstone.embedding.minilm.model import wordpiece
         from ragstone.embedding.openai_http import HttpEmbedder

@@ -64,7 +64,8 @@ class CrossEncoder:
         return self._model_id
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        """(n,) logits in the order of `texts`; about 5 ms a pair of 200 tokens for six layers of 384 on one core.
+        """(n,) logits in the order of `texts`; ms-marco-MiniLM-L-12-v2 in int8 takes 37 ms a
+        pair of 145 tokens on one core.
 
         A pair longer than the model takes loses the end of its text. Raises `ModelError`, also after `close`.
         """

@@ -6,13 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragstone.embedding.encoder import EncoderForm, SentenceEncoder
-from ragstone.embedding.minilm.weights import (
-    MAX_TOKENS,
-    SOURCE_SHA256,
-    VECTORS_VERSION,
-    integer_arithmetic,
-    minilm_graph,
-)
+from ragstone.embedding.minilm.weights import MAX_TOKENS, VECTORS_VERSION, WEIGHTS, minilm_graph
+from ragstone.embedding.prepared import integer_arithmetic
 from ragstone.embedding.sessions import Device, on_gpu, open_session
 
 if TYPE_CHECKING:
@@ -38,7 +33,7 @@ def load_minilm(
     # One id for both arithmetics: they share the int8 weights and their vectors agree to a cosine of .9986, so what
     # a GPU indexed a CPU may search.
     form = EncoderForm(
-        model_id=f"all-MiniLM-L6-v2/int8-{VECTORS_VERSION}/{SOURCE_SHA256[:12]}",
+        model_id=f"all-MiniLM-L6-v2/int8-{VECTORS_VERSION}/{WEIGHTS.sha256[:12]}",
         max_tokens=MAX_TOKENS,
         batch_texts=64 if gpu else CPU_BATCH_TEXTS,
         batch_tokens=16_384 if gpu else CPU_BATCH_TOKENS,  # 64 texts of 256

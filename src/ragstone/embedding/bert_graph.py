@@ -1,9 +1,8 @@
-"""The MiniLM encoder as an ONNX graph in ONNX Runtime's fused operators, built from the stored integers.
+"""A BERT sentence encoder of 384 dimensions as an ONNX graph of ONNX Runtime's fused operators, from stored integers.
 
-The installed file holds an int8 value per weight with a float scale per output column, but dequantizes them and
+The file of MiniLM holds an int8 value per weight with a float scale per output column, but dequantizes them and
 computes in float, in some 450 small operators. Here the same integers are multiplied as integers, attention is one
-operator, and token vectors are pooled and normalised inside. Nothing is quantized twice: the weights are exactly the
-stored ones.
+operator, and token vectors are pooled and normalised inside.
 
 Activations are quantized as they come, **each token by its own scale**. The usual way, one scale for the whole batch
 (`DynamicQuantizeMatMul`), is 4 % faster, but one loud token coarsens all others (cosine to float .9954 against
@@ -31,10 +30,10 @@ where VNNI exists. `float` is the reference, and what a GPU wants."""
 
 Array: TypeAlias = npt.NDArray[Any]
 
-LAYERS = 6
+# What config.json says of both models that are built so.
 HEADS = 12
 DIM = 384
-EPSILON = 1e-12  # layer_norm_eps in the model's config.json
+EPSILON = 1e-12  # layer_norm_eps
 # Activations are stored as 0 … 255 around a zero. Around 128 where both signs occur alike. GELU gives nothing below
 # -0.17, so its zero lies at 32: that leaves 223 steps for what is above (20 and 48 measure the same).
 MIDDLE = 128
@@ -53,53 +52,53 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
+class WordRows:
+    """Word embeddings (words, 384) in 4 bits: `packed` (words, 12, 16) uint8 holds of each block of 32 numbers the
+    first 16 in its low bits and the others in its high ones, 8 standing for 0; `scales` (words, 12) float16."""
+
+    packed: Array
+    scales: Array
+
+
+@dataclass(frozen=True, slots=True)
 class StoredWeights:
-    """What the installed file holds; `linears` by name without `.weight`, `tensors` everything by its own name."""
+    """What the installed file holds; `linears` by name without `.weight`, `tensors` everything by its own name.
+
+    `words` where word embeddings have 4 bits; else they are among the tensors, a row of int8 with its scale each.
+    `center` (384,) float32: what is taken off each text's unit vector, which is then scaled to length 1 again.
+    """
 
     tensors: Mapping[str, Array]
     linears: Mapping[str, Linear]
+    words: WordRows | None = None
+    center: Array | None = None
 
-
-def read_weights(model: bytes) -> StoredWeights:
-    """The stored integers; a matrix has an exporter's number for a name, so it is known by the bias added to it."""
-    graph = onnx.load_from_string(model).graph
-    tensors = {
-        tensor.name.removeprefix("inner."): numpy_helper.to_array(tensor) for tensor in graph.initializer
-    }
-    bias_after: dict[str, str] = {}  # name of a product → name of the bias added to it
-    for node in graph.node:
-        if node.op_type == "Add":
-            for product, bias in (node.input, reversed(node.input)):
-                if bias.endswith(".bias"):
-                    bias_after[product] = bias.removeprefix("inner.")
-    linears = {}
-    for node in graph.node:
-        if node.op_type == "MatMul" and f"{node.input[1]}_q" in tensors:
-            bias = bias_after[node.output[0]]
-            weights, scales = tensors[f"{node.input[1]}_q"], tensors[f"{node.input[1]}_scale"]
-            linears[bias.removesuffix(".bias")] = Linear(weights, scales.reshape(-1), tensors[bias])
-    return StoredWeights(tensors, linears)
+    @property
+    def layers(self) -> int:
+        """How many the encoder has."""
+        return sum(name.endswith("attention.output.dense") for name in self.linears)
 
 
 def build_graph(stored: StoredWeights, arithmetic: Arithmetic, *, max_tokens: int) -> bytes:
     """A serialized model.
 
     `input_ids`, `attention_mask` (batch, tokens) int64 → `sentence_embedding` (batch, 384) float32 unit rows, and
-    `token_vectors` (batch, tokens, 384) float32, which it is the mean of.
+    without a center `token_vectors` (batch, tokens, 384) float32, which it is the mean of.
     """
     graph = _Graph(stored, arithmetic)
     hidden = _embeddings(graph, max_tokens)
-    for layer in range(LAYERS):
+    for layer in range(stored.layers):
         hidden = _layer(graph, hidden, f"encoder.layer.{layer}")
     _pooled(graph, hidden)
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
         for name in ("input_ids", "attention_mask")
     ]
-    outputs = [
-        helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["batch", DIM]),
-        helper.make_tensor_value_info("token_vectors", TensorProto.FLOAT, ["batch", "tokens", DIM]),
-    ]
+    outputs = [helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["batch", DIM])]
+    if stored.center is None:
+        outputs.append(
+            helper.make_tensor_value_info("token_vectors", TensorProto.FLOAT, ["batch", "tokens", DIM])
+        )
     model = helper.make_model(
         helper.make_graph(graph.nodes, "minilm", inputs, outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(_ORT, 1)],
@@ -201,11 +200,9 @@ def _product(graph: _Graph, x: str, name: str, linear: Linear, *, after_gelu: bo
 
 
 def _embeddings(graph: _Graph, max_tokens: int) -> str:
-    """Word + position + token type, normalised; word rows stay int8 (12 MB, not 47), scaled as they are read."""
+    """Word + position + token type, normalised; word rows stay integers (12 MB, not 47), scaled as they are read."""
     tensors = graph.stored.tensors
-    stored = graph.add("Gather", [graph.tensor("embeddings.word_embeddings.weight_q"), graph.ids])
-    scales = graph.add("Gather", [graph.tensor("embeddings.word_embeddings.weight_scale"), graph.ids])
-    words = graph.add("Mul", [graph.add("Cast", [stored], to=TensorProto.FLOAT), scales])
+    words = _words(graph) if graph.stored.words is None else _words_of_4_bits(graph, graph.stored.words)
     positions = tensors["embeddings.position_embeddings.weight_q"].astype(np.float32)
     positions = positions * tensors["embeddings.position_embeddings.weight_scale"]
     # All tokens are of type 0 (no sentence pairs), so that row is added here once.
@@ -216,6 +213,27 @@ def _embeddings(graph: _Graph, max_tokens: int) -> str:
     scale, shift = graph.tensor("embeddings.LayerNorm.weight"), graph.tensor("embeddings.LayerNorm.bias")
     inputs = [graph.add("Reshape", [placed, graph.rows]), scale, shift]
     return graph.add("LayerNormalization", inputs, axis=-1, epsilon=EPSILON)
+
+
+def _words(graph: _Graph) -> str:
+    """(batch x tokens, 384) from rows of int8 with a scale each."""
+    stored = graph.add("Gather", [graph.tensor("embeddings.word_embeddings.weight_q"), graph.ids])
+    scales = graph.add("Gather", [graph.tensor("embeddings.word_embeddings.weight_scale"), graph.ids])
+    return graph.add("Mul", [graph.add("Cast", [stored], to=TensorProto.FLOAT), scales])
+
+
+def _words_of_4_bits(graph: _Graph, words: WordRows) -> str:
+    """(batch x tokens, 384) from the rows as they are stored: 54 MB of 250,000 words, not 384."""
+    stored = graph.add("Gather", [graph.constant("words", words.packed), graph.ids])  # (…, 12, 16)
+    scales = graph.add("Gather", [graph.constant("words.scale", words.scales[..., None]), graph.ids])
+    low = graph.add("BitwiseAnd", [stored, graph.constant("low_bits", np.array(15, dtype=np.uint8))])
+    four = graph.constant("four", np.array(4, dtype=np.uint8))
+    high = graph.add("BitShift", [stored, four], direction="RIGHT")
+    numbers = graph.add("Cast", [graph.add("Concat", [low, high], axis=-1)], to=TensorProto.FLOAT)
+    zero = graph.constant("words.zero", np.array(8, dtype=np.float32))
+    centered = graph.add("Sub", [numbers, zero])
+    scaled = graph.add("Mul", [centered, graph.add("Cast", [scales], to=TensorProto.FLOAT)])
+    return graph.add("Reshape", [scaled, graph.rows])
 
 
 def _layer(graph: _Graph, hidden: str, name: str) -> str:
@@ -261,5 +279,8 @@ def _pooled(graph: _Graph, hidden: str) -> None:
     weights = graph.add("Cast", ["attention_mask"], to=TensorProto.FLOAT)  # (batch, tokens)
     row = graph.add("Unsqueeze", [weights, "one"])
     graph.add("Identity", [graph.reshaped(hidden, DIM)], outputs=["token_vectors"])
-    total = graph.add("Squeeze", [graph.add("MatMul", [row, "token_vectors"]), "one"])
-    graph.add("LpNormalization", [total], outputs=["sentence_embedding"], axis=-1, p=2)
+    vector = graph.add("Squeeze", [graph.add("MatMul", [row, "token_vectors"]), "one"])
+    if graph.stored.center is not None:
+        unit = graph.add("LpNormalization", [vector], axis=-1, p=2)
+        vector = graph.add("Sub", [unit, graph.constant("center", graph.stored.center)])
+    graph.add("LpNormalization", [vector], outputs=["sentence_embedding"], axis=-1, p=2)
