@@ -178,7 +178,7 @@ class Settings(BaseModel):
         description="endpoint of the reranker in Jina's and Cohere's form, ending before /rerank",
     )
     reranker_api_key: SecretStr | None = Field(default=None, description="key for reranker_base_url")
-    # 10 and 20 gain the same with a small model, 30 no more (LAB, "Rerankers"), and each costs its share of time or money.
+    # 10 and 20 gain the same with a small model (LAB, "Rerankers"), and each costs its share of time or money.
     rerank_depth: int = Field(
         default=20, ge=2, le=1000, description="hits of a search that the reranker judges"
     )
