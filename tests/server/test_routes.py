@@ -44,6 +44,8 @@ def test_search_modes_and_filters_are_taken_from_the_query(service: LiveService)
     assert [hit["uri"].rsplit("/", 1)[1] for hit in keyword["hits"]] == ["bees.md"]
     filtered = service.get("/api/search?q=lighthouse&filter=type:pdf").json()
     assert filtered["hits"] == []
+    assert "no reranker" in service.get("/api/search?q=lighthouse&rerank=true").json()["detail"]
+    assert service.get("/api/search?q=lighthouse&rerank=false").status == 200
 
 
 def test_searching_calls_no_chat_model(data_dir: Path, embedder: Embedder) -> None:
