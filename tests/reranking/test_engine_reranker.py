@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone, Settings
+from ragstone.deadlines import within
 from ragstone.errors import InputError, ModelError
 from ragstone.types import Scores, SearchResult
 from reranking.overlap_model import make_folder
@@ -151,6 +152,17 @@ def test_many_that_hang_hold_up_no_search(opened: Open) -> None:
         found = engine.search(f"{QUERY} {n}")
         assert [entry.source for entry in found.degraded] == ["reranker"]
     assert len(reranker.asked) < 20  # the others waited for a thread and were called off
+    release.set()
+
+
+def test_a_search_that_has_to_be_over_earlier_waits_no_longer(opened: Open) -> None:
+    reranker, release = LastFirst(), threading.Event()
+    engine = opened(reranker, rerank_timeout_s=600.0)
+    engine.search(QUERY)
+    reranker.behave = lambda texts: release.wait(20)
+    with within(2.0):
+        found = engine.search(QUERY)
+    assert [entry.source for entry in found.degraded] == ["reranker"]
     release.set()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 
+from ragstone import deadlines
 from ragstone.errors import ModelError, RagstoneError
 from ragstone.types import Reranker, Scores
 
@@ -18,7 +20,7 @@ class TimelyReranker:
     """Calls a reranker on a thread of its own, so that a search goes on without it when it is late. Thread-safe."""
 
     def __init__(self, reranker: Reranker, *, timeout_s: float) -> None:
-        """`timeout_s` is for a whole call."""
+        """`timeout_s` is for a whole call, less where the work at hand has to be over earlier (`deadlines`)."""
         self._reranker = reranker
         self._timeout_s = timeout_s
         self._calls = ThreadPoolExecutor(_CALLS, "ragstone-rerank")
@@ -34,15 +36,15 @@ class TimelyReranker:
         Raises `ModelError` when the reranker fails in any way, is later than `timeout_s`, or gives anything but one
         finite number for each text. A call that is late runs on to its end, which nobody waits for.
         """
-        model = self.model_id
+        model, allowed_s = self.model_id, deadlines.left_s(self._timeout_s)
         try:
-            call = self._calls.submit(self._reranker.score, query, texts)
+            call = self._calls.submit(contextvars.copy_context().run, self._reranker.score, query, texts)
         except RuntimeError as error:  # shut down
             raise ModelError(f"the reranker {model} is closed", hint="open it again") from error
-        if not wait([call], self._timeout_s).done:
+        if not wait([call], allowed_s).done:
             call.cancel()
             raise ModelError(
-                f"the reranker {model} took more than {self._timeout_s:g} s",
+                f"the reranker {model} took more than {allowed_s:.3g} s",
                 hint="raise rerank_timeout_s, or lower rerank_depth",
                 code="model_timeout",
             )
