@@ -7,7 +7,13 @@ from pathlib import Path
 
 import apsw
 
-from ragstone.store.schema import MIGRATIONS, m003_token_signs, m004_names, m005_votes
+from ragstone.store.schema import (
+    MIGRATIONS,
+    m003_token_signs,
+    m004_names,
+    m005_votes,
+    m006_acronyms_extractions,
+)
 
 Migration = Callable[[apsw.Connection], None]
 
@@ -15,6 +21,9 @@ _UNDO: dict[Migration, str] = {
     m003_token_signs: "DROP TABLE token_signs",
     m004_names: "DROP TABLE names; DELETE FROM counters WHERE name = 'names_version'",
     m005_votes: "DROP TABLE votes; DELETE FROM counters WHERE name = 'vote_changes'",
+    m006_acronyms_extractions: (
+        "DROP TABLE acronyms; DROP TABLE extractions; DELETE FROM counters WHERE name = 'acronyms_version'"
+    ),
 }
 
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from ragstone import links
+from ragstone import expansions, links
 from ragstone.errors import (
     DamagedError,
     DiskFullError,
@@ -37,7 +37,7 @@ from ragstone.index.segment import Segment
 from ragstone.links import NameLinks
 from ragstone.retrieval.votes import NO_VOTES, Votes
 from ragstone.segments import SegmentStore, set_aside
-from ragstone.store import documents, vectors, votes
+from ragstone.store import acronyms, documents, vectors, votes
 from ragstone.store.catalog import Catalog, Identity, require_space
 from ragstone.store.chunk_terms import ChunkTerms
 from ragstone.store.keyword import KeywordIndex, KeywordState
@@ -71,7 +71,8 @@ logger = logging.getLogger("ragstone")
 class Snapshot:
     """What a search uses: one state of the vectors, the keyword index and the graph, and what is missing from them.
 
-    `dense`, `keyword` and `graph` are None before the first write, or while they wait to be rebuilt.
+    `dense`, `keyword` and `graph` are None before the first write, or while they wait to be rebuilt; `has_acronyms`:
+    whether texts define some, as far as they have been collected.
     """
 
     identity: Identity | None
@@ -81,6 +82,7 @@ class Snapshot:
     terms: ChunkTerms
     degraded: tuple[Degraded, ...]
     votes: Votes = NO_VOTES
+    has_acronyms: bool = False
 
 
 class Collection:
@@ -151,15 +153,26 @@ class Collection:
         dense = self._read_dense(identity, degraded)
         keyword = self._read_keyword(degraded)
         graph = self._read_graph(keyword, degraded)
+        collected = self._collected(
+            "acronyms", "the acronyms of texts", expansions.are_current, self.rebuild_acronyms, degraded
+        )
         self._retry_at_s = time.monotonic() + RETRY_S if degraded else math.inf
         with self.catalog.reading() as db:
             waiting = documents.waiting(db).unembedded
             chunks = documents.counts(db).chunks if waiting else 0
             self._read_votes(db, identity)
+            has_acronyms = collected and acronyms.are_there(db)
         if waiting:
             degraded.append(Degraded("dense", f"{waiting:,} of {chunks:,} chunks have no vector yet"))
         return Snapshot(
-            identity, dense, keyword, graph, ChunkTerms(self.catalog), tuple(degraded), self._votes
+            identity,
+            dense,
+            keyword,
+            graph,
+            ChunkTerms(self.catalog),
+            tuple(degraded),
+            self._votes,
+            has_acronyms=has_acronyms,
         )
 
     def _read_dense(self, identity: Identity, degraded: list[Degraded]) -> DenseIndex:
@@ -271,19 +284,33 @@ class Collection:
         raise DamagedError(f"the keyword index at {index.sequence} is older than the catalog's log")
 
     def _read_graph(self, keyword: KeywordReader | None, degraded: list[Degraded]) -> NameLinks | None:
+        what = "the names of documents"
+        collected = self._collected("graph", what, links.are_current, self.rebuild_names, degraded)
+        return NameLinks(self.catalog, keyword) if collected else None
+
+    def _collected(
+        self,
+        source: str,
+        what: str,
+        are_current: Callable[[apsw.Connection], bool],
+        rebuild: Callable[[], None],
+        degraded: list[Degraded],
+    ) -> bool:
+        """Whether what is read off documents can be used; collected now if the collection is from before there was
+        such a thing, or its rules have changed."""
         try:
             with self.catalog.reading() as db:
-                current = links.are_current(db)
-            if not current:  # the collection is from before there were names, or their rules have changed
+                current = are_current(db)
+            if not current:
                 with self.writing():
-                    self.rebuild_names()
+                    rebuild()
         except LockedError:
-            degraded.append(Degraded("graph", "the names of documents are being collected"))
-            return None
+            degraded.append(Degraded(source, f"{what} are being collected"))
+            return False
         except StoreError as error:  # a full disk, say: searching goes on without
-            degraded.append(Degraded("graph", f"the names of documents cannot be collected: {error.message}"))
-            return None
-        return NameLinks(self.catalog, keyword)
+            degraded.append(Degraded(source, f"{what} cannot be collected: {error.message}"))
+            return False
+        return True
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -294,7 +321,7 @@ class Collection:
             with self._recovering:
                 if not self._recovered:  # nobody in this process has written yet, and no other process can
                     self.segments.remove_orphans()
-                    self._collect_names()
+                    self._collect_words()
                     self._recovered = True
             yield
 
@@ -371,17 +398,24 @@ class Collection:
             self._version = -1  # a commit may have been seen already, with the old index
         return index
 
-    def _collect_names(self) -> None:
-        """Collect the names of documents, unless they were collected by the rules of this version."""
+    def _collect_words(self) -> None:
+        """Collect names and acronyms, unless they were collected by the rules of this version."""
         with self.catalog.reading() as db:
-            current = links.are_current(db)
-        if not current:
+            named, defined = links.are_current(db), expansions.are_current(db)
+        if not named:
             self.rebuild_names()
+        if not defined:
+            self.rebuild_acronyms()
 
     def rebuild_names(self) -> None:
         """Collect the names of all documents anew. The caller holds the lock."""
         with self.catalog.transaction() as db:
             links.rebuild(db)
+
+    def rebuild_acronyms(self) -> None:
+        """Collect all that texts say words stand for anew. The caller holds the lock."""
+        with self.catalog.transaction() as db:
+            expansions.rebuild(db)
 
     def seal(self) -> None:
         """Turn the pending vectors into a segment. The caller holds the lock."""

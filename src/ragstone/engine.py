@@ -21,7 +21,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ragstone import deadlines, ingest, maintenance, searching
+from ragstone import deadlines, ingest, maintenance, naming, searching
 from ragstone.answering.answer import answer_events
 from ragstone.answering.chat_model import ChatModel, OpenAIChatModel
 from ragstone.answering.prompt import standalone_question
@@ -33,6 +33,7 @@ from ragstone.documents.pool import ReaderPool
 from ragstone.embedding import load_embedder
 from ragstone.embedding.batch_embedder import BatchEmbedder
 from ragstone.errors import InputError, NoCollectionError, NotFoundError, RagstoneError
+from ragstone.expansions import reworded
 from ragstone.index.plans import Plan
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.maintenance import VerifyReport
@@ -45,12 +46,14 @@ from ragstone.searching import Query, search_collection
 from ragstone.settings import Settings
 from ragstone.stats import Stats, collection_stats, recall_gauges
 from ragstone.store import documents, votes
+from ragstone.store.analysis import analyse
 from ragstone.store.votes import Vote
 from ragstone.texts import add_texts, add_vectors, checked_texts, unit_rows
 from ragstone.types import (
     Answer,
     AnswerDone,
     AnswerEvent,
+    Degraded,
     DocumentInfo,
     Embedder,
     IndexProgress,
@@ -64,6 +67,7 @@ from ragstone.types import (
     SearchResult,
     Turn,
 )
+from ragstone.vocabulary.synonyms import NO_SYNONYMS, Synonyms, load_synonyms
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"  # used only where the user named a model and no endpoint
 EXTERNAL_MODEL = "external"
@@ -125,6 +129,7 @@ class Ragstone:
         self._collections: dict[str, Collection] = {}
         self._recalls: dict[str, RecallKeeper] = {}
         self._templates: Templates | None = None
+        self._synonyms: Synonyms | None = None
         self._caches = _caches(self._settings)
         self._closing = threading.Event()
         self._checker: threading.Thread | None = None
@@ -138,13 +143,16 @@ class Ragstone:
         self,
         paths: Sequence[str | Path],
         *,
+        llm: bool | None = None,
         progress: Callable[[IndexProgress], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> IndexReport:
         """Bring the collection in step with files and folders, and say what was done.
 
         Unchanged files cost one `stat`; only changed chunks are embedded; documents whose files are gone
-        from `paths` are removed. Calling it again resumes. Files that cannot be read are in the report.
+        from `paths` are removed. Calling it again resumes. Files that cannot be read are in the report. `llm` (the
+        setting `graph_extractor` if not given): whether the chat model is asked what each document is about; False also
+        forgets what it said before.
         Raises `NotFoundError`, `InputError` (nothing there), `LockedError`, `MismatchError`, `ModelError`,
         `DiskFullError`, and `CancelledError` once `cancelled()` is true; what was acknowledged is kept.
         """
@@ -152,6 +160,8 @@ class Ragstone:
         for root in roots:
             if not root.exists():
                 raise NotFoundError(f"no file or folder {root}", hint="check the path; nothing was changed")
+        asks = self._settings.graph_extractor == "llm" if llm is None else llm
+        namer = self._namer() if asks else None
         limits = ReadLimits(file_bytes=self._settings.max_file_bytes)
         with ReaderPool(workers=self._settings.reader_workers, limits=limits) as pool:
             return ingest.index_files(
@@ -163,6 +173,9 @@ class Ragstone:
                 chunk_tokens=self._settings.chunk_tokens,
                 progress=progress or (lambda _: None),
                 cancelled=cancelled or (lambda: False),
+                namer=namer,
+                namer_timeout_s=self._settings.chat_timeout_s,
+                titles_only=llm is False,
             )
 
     @_timed
@@ -246,6 +259,7 @@ class Ragstone:
                 recall=self._settings.recall if recall is None else recall,
                 graph="on" if (self._settings.graph if graph is None else graph) else "off",
                 rerank=self._rerank_depth(wanted=rerank),
+                acronyms=self._settings.acronyms,
             )
             return self._searched(asked, collections, timer)
 
@@ -269,6 +283,7 @@ class Ragstone:
                 vector=None,
                 recall=self._settings.recall,
                 graph="only",
+                acronyms=self._settings.acronyms,
             )
             return self._searched(asked, collections, timer)
 
@@ -289,7 +304,12 @@ class Ragstone:
     def _search(self, asked: Query, names: Sequence[str]) -> SearchResult:
         results = [
             search_collection(
-                self._collection(name), asked, self._embedding, self._recall_keeper(name), self._reranking
+                self._collection(name),
+                asked,
+                self._embedding,
+                self._recall_keeper(name),
+                self._reranking,
+                synonyms=self._user_synonyms(),
             )
             for name in names
         ]
@@ -300,6 +320,7 @@ class Ragstone:
             degraded=tuple(dict.fromkeys(entry for r in results for entry in r.degraded)),
             timings_ms=_summed([r.timings_ms for r in results]),
             names=tuple(name for r in results for name in r.names),
+            expansions=tuple(dict.fromkeys(entry for r in results for entry in r.expansions)),
         )
 
     def ask(
@@ -336,8 +357,9 @@ class Ragstone:
         Raises `InputError`, `NotFoundError`, and `ModelError` when the chat model fails midway.
         """
         with PerformanceTimer("ask", self.monitor) as timer:
+            asked = standalone_question(question, history)
             found = self.search(
-                standalone_question(question, history),
+                asked,
                 top_k=top_k or self._settings.answer_k,
                 filter=filter,
                 collections=collections,
@@ -351,6 +373,7 @@ class Ragstone:
                 embedder=self._embedding(),
                 idf=self._idf(collections or [self._settings.collection]),
                 history=history,
+                reworded=reworded(asked, found.expansions) if found.expansions else None,
                 templates=self._prompts(),
                 timeout_s=deadlines.left_s(self._settings.chat_timeout_s),
                 max_context_tokens=self._settings.max_context_length,
@@ -491,6 +514,21 @@ class Ragstone:
             collection.catalog.settle_identity(ingest.identity_of(embedder))
             return ingest.embed_queue(
                 collection, embedder, progress=lambda _: None, cancelled=self._closing.is_set
+            )
+
+    @_timed
+    def name_documents(self) -> tuple[Degraded, ...]:
+        """Ask the chat model for the names of documents it was not asked about (added by a program, or left by a run
+        that failed); what it could not be asked about. Raises `InputError` without one, `LockedError`.
+        """
+        collection, namer = self._collection(), self._namer()
+        with collection.writing():
+            return naming.name_documents(
+                collection,
+                namer,
+                timeout_s=self._settings.chat_timeout_s,
+                progress=lambda _: None,
+                cancelled=self._closing.is_set,
             )
 
     @_timed
@@ -660,12 +698,28 @@ class Ragstone:
                 )
             return self._chat_model
 
+    def _namer(self) -> ChatModel:
+        model = self._chatting()
+        if model is None:
+            raise InputError(
+                "names are to be found by a chat model, and none is set",
+                hint="set chat_model (and chat_base_url), or leave the names to titles",
+            )
+        return model
+
     def _prompts(self) -> Templates:
         with self._loading:
             if self._templates is None:
                 path = self._settings.prompt_templates
                 self._templates = BUILT_IN if path is None else load_templates(path)
             return self._templates
+
+    def _user_synonyms(self) -> Synonyms:
+        with self._loading:
+            if self._synonyms is None:
+                path = self._settings.synonyms
+                self._synonyms = NO_SYNONYMS if path is None else load_synonyms(path, analyse)
+            return self._synonyms
 
     def _recall_keeper(self, name: str) -> RecallKeeper:
         return self._recalls.setdefault(name, RecallKeeper(name, self._settings.recall))

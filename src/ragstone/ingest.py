@@ -15,17 +15,21 @@ from pathlib import Path
 
 import numpy as np
 
+from ragstone.answering.chat_model import ChatModel
 from ragstone.chunking.chunker import CHUNKER_VERSION, chunk_document
 from ragstone.collection import SEAL_ROWS, TAIL_ROWS, Collection
 from ragstone.documents.pool import ReaderPool
 from ragstone.documents.walk import FileEntry, walk
 from ragstone.errors import CancelledError, DocumentError, InputError
-from ragstone.graph.names import name_key, names_of
+from ragstone.expansions import acronyms_of
 from ragstone.index.segment_files import METRIC
+from ragstone.links import name_keys
+from ragstone.naming import forget_names, name_documents
 from ragstone.store import documents, vectors
 from ragstone.store.catalog import Identity
 from ragstone.types import (
     Chunk,
+    Degraded,
     Embedder,
     FailedDocument,
     IndexProgress,
@@ -68,6 +72,7 @@ class _Tally:
     failed: list[FailedDocument] = field(default_factory=list)
     chunks: int = 0
     embedded: int = 0
+    degraded: tuple[Degraded, ...] = ()
     started_s: float = field(default_factory=time.monotonic)
 
     def report(self) -> IndexReport:
@@ -79,6 +84,7 @@ class _Tally:
             chunks=self.chunks,
             embedded=self.embedded,
             seconds=time.monotonic() - self.started_s,
+            degraded=self.degraded,
         )
 
 
@@ -106,9 +112,14 @@ def index_files(
     chunk_tokens: int | None,
     progress: Progress,
     cancelled: Callable[[], bool],
+    namer: ChatModel | None = None,
+    namer_timeout_s: float = 60.0,
+    titles_only: bool = False,
 ) -> IndexReport:
     """Bring the collection in step with files and folders; documents below `roots` that are gone are removed.
 
+    `namer` is asked what each document of the collection is about, `namer_timeout_s` at most for each; without one
+    what was found before stays, unless it is to be `titles_only`.
     Raises `LockedError`, `MismatchError`, `NotFoundError` before anything is written, `CancelledError` when
     `cancelled()` turns true, `DiskFullError` when the disk does; what was acknowledged is kept.
     """
@@ -135,6 +146,12 @@ def index_files(
         if (tally.embedded or tally.removed) and collection.compaction_due():
             collection.compact()
         progress(IndexProgress("seal", 1, 1))
+        if titles_only:
+            forget_names(collection)
+        if namer is not None:
+            tally.degraded = name_documents(
+                collection, namer, timeout_s=namer_timeout_s, progress=progress, cancelled=cancelled
+            )
     return tally.report()
 
 
@@ -300,7 +317,12 @@ def commit_documents(collection: Collection, batch: Sequence[Prepared]) -> int:
         first_new = documents.last_chunk_id(db) + 1
         for item in batch:
             stored = documents.put_document(
-                db, item.source, item.document, item.chunks, names=name_keys(item.document.title)
+                db,
+                item.source,
+                item.document,
+                item.chunks,
+                names=name_keys(item.document.title),
+                acronyms=acronyms_of(item.document.text),
             )
             written += len(stored.new_chunks)
         twins = vectors.twins_with_vectors(db, first_new)
@@ -317,11 +339,6 @@ def commit_documents(collection: Collection, batch: Sequence[Prepared]) -> int:
             )
     collection.follow_changes()
     return written
-
-
-def name_keys(title: str) -> list[int]:
-    """The keys of the names that a title gives its document."""
-    return [name_key(name) for name in names_of(title)]
 
 
 # -- vectors -------------------------------------------------------------------------------------------------

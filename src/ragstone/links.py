@@ -59,7 +59,9 @@ class NameLinks:
             titled = documents.titled_texts(db, chunk_ids)
             texts = {id_: text for id_, (_, text) in titled.items()}
             places = {id_: places_in_text(text) for id_, text in texts.items()}
-            passed_over = {id_: {*names_of(title), *except_names} for id_, (title, _) in titled.items()}
+            excepted = {name_key(name) for name in except_names}
+            own = names.of_chunks(db, chunk_ids)
+            passed_over = {id_: excepted | own.get(id_, set()) for id_ in texts}
             return self._links(db, texts, places, passed_over)
 
     def _links(
@@ -67,14 +69,14 @@ class NameLinks:
         db: apsw.Connection,
         texts: Mapping[int, str],
         places: Mapping[int, Sequence[Place]],
-        passed_over: Mapping[int, Collection[str]],
+        passed_over: Mapping[int, Collection[int]],
     ) -> dict[int, list[Link]]:
-        """The links at places of texts, without names in `passed_over` and those that nobody who is allowed bears."""
+        """The links at places of texts, without those of keys in `passed_over` and that nobody who is allowed bears."""
         keys = {name: name_key(name) for name in {place.name for here in places.values() for place in here}}
         known = names.known_names(db, list(keys.values()), BEARERS_MAX + 1)
         keys = {name: key for name, key in keys.items() if key in known}
         named = {
-            id_: [place for place in chosen(here, keys) if place.name not in passed_over.get(id_, ())]
+            id_: [place for place in chosen(here, keys) if keys[place.name] not in passed_over.get(id_, ())]
             for id_, here in places.items()
         }
         wanted = {keys[place.name] for here in named.values() for place in here}
@@ -115,9 +117,14 @@ class NameLinks:
 # -- what is stored ------------------------------------------------------------------------------------------
 
 
+def name_keys(title: str, extracted: Sequence[str] = ()) -> list[int]:
+    """The keys of the names that a document has by its title, and by those that an extractor found in it."""
+    return [name_key(name) for given in (title, *extracted) for name in names_of(given)]
+
+
 def expected_edges(db: apsw.Connection) -> set[tuple[int, int]]:
-    """What the table of names must hold: the key of each name with the document that its title gives it to."""
-    return {(name_key(name), id_) for id_, title in names.titles(db) for name in names_of(title)}
+    """What the table of names must hold: the key of each name with the document that bears it."""
+    return {(key, id_) for id_, title, extracted in names.titles(db) for key in name_keys(title, extracted)}
 
 
 def are_current(db: apsw.Connection) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ragstone import links
+from ragstone import expansions, links
 from ragstone.collection import KEYWORD_FOLDER, SEGMENTS_FOLDER, Collection
 from ragstone.errors import DamagedError, RagstoneError
 from ragstone.index.segment import Segment
@@ -86,6 +86,7 @@ def verify(collection: Collection, *, stopped: threading.Event | None = None) ->
         _compare_vectors(np.concatenate([np.empty(0, np.int64), *sealed]), known, problems)
     _check_keyword(collection, problems)
     _check_graph(collection, problems)
+    _check_acronyms(collection, problems)
     return VerifyReport(tuple(problems), (), len(rows), counts.chunks, bytes_read)
 
 
@@ -223,6 +224,17 @@ def _check_graph(collection: Collection, problems: list[Problem]) -> None:
         problems.append(Problem("graph", "graph_differs", message))
 
 
+def _check_acronyms(collection: Collection, problems: list[Problem]) -> None:
+    with collection.catalog.reading() as db:
+        if not expansions.are_current(db):
+            problems.append(Problem("acronyms", "acronyms_differ", "they were collected by other rules"))
+            return
+        differing = expansions.differing(db)
+    if differing:
+        message = f"the acronyms of {differing:,} documents are not what their texts say"
+        problems.append(Problem("acronyms", "acronyms_differ", message))
+
+
 # -- cures -----------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +253,10 @@ def _rebuild_keyword(collection: Collection, problem: Problem) -> None:
 
 def _rebuild_graph(collection: Collection, problem: Problem) -> None:
     collection.rebuild_names()
+
+
+def _rebuild_acronyms(collection: Collection, problem: Problem) -> None:
+    collection.rebuild_acronyms()
 
 
 def _queue_lost(collection: Collection, problem: Problem) -> None:
@@ -275,4 +291,5 @@ _MENDERS: dict[str, Callable[[Collection, Problem], None]] = {
     "keyword_damaged": _rebuild_keyword,
     "keyword_differs": _rebuild_keyword,
     "graph_differs": _rebuild_graph,
+    "acronyms_differ": _rebuild_acronyms,
 }

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ragstone import deadlines
 from ragstone.collection import Collection, Snapshot
 from ragstone.errors import InputError, MismatchError, NotFoundError, RagstoneError, StoreError
+from ragstone.expansions import expanded_text, expansions_of
 from ragstone.graph.walk import Step
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.retrieval import hybrid
@@ -27,6 +28,7 @@ from ragstone.texts import unit_rows
 from ragstone.types import (
     Degraded,
     Embedder,
+    Expansion,
     FollowedName,
     Hit,
     Ids,
@@ -38,6 +40,7 @@ from ragstone.types import (
     TokenEmbedder,
     Vector,
 )
+from ragstone.vocabulary.synonyms import NO_SYNONYMS, Synonyms
 
 GraphUse = Literal["off", "on", "only"]
 
@@ -52,7 +55,8 @@ class Query:
     """A checked query; `vector`, where given, stands in for its embedding; `recall` 1.0 is exact.
 
     `graph`: whether a hybrid search also walks the graph of names; `only`: whether it gives nothing else. `rerank`: how
-    many of a hybrid search's best the reranker judges, 0: there is none, or it is not wanted.
+    many of a hybrid search's best the reranker judges, 0: there is none, or it is not wanted. `acronyms`: whether those
+    that texts define are looked up.
     """
 
     text: str
@@ -63,6 +67,7 @@ class Query:
     recall: float
     graph: GraphUse
     rerank: int
+    acronyms: bool = True
 
     @classmethod
     def checked(
@@ -76,6 +81,7 @@ class Query:
         recall: float,
         graph: GraphUse,
         rerank: int = 0,
+        acronyms: bool = True,
     ) -> Query:
         """Raises `InputError` that names what is out of range."""
         if not text.strip():
@@ -88,7 +94,9 @@ class Query:
             raise InputError(f"no mode {mode!r}", hint="one of hybrid, dense, keyword")
         if not 0 < recall <= 1:
             raise InputError(f"recall is {recall}, the range is above 0 up to 1.0 (exact)")
-        return cls(text, top_k, mode, filter, vector, recall, graph, rerank if mode == "hybrid" else 0)
+        return cls(
+            text, top_k, mode, filter, vector, recall, graph, rerank if mode == "hybrid" else 0, acronyms
+        )
 
 
 def search_collection(
@@ -97,9 +105,11 @@ def search_collection(
     embedding: Callable[[], Embedder],
     recall_keeper: RecallKeeper,
     reranker: Callable[[], Reranker],
+    *,
+    synonyms: Synonyms = NO_SYNONYMS,
 ) -> SearchResult:
     """The best chunks of one collection, best first. `embedding` and `reranker` give the models, loaded where they are
-    needed; `recall_keeper` watches the searches by vector.
+    needed; `recall_keeper` watches the searches by vector; `synonyms` are the user's.
 
     Raises `StoreError` while the keyword index is being rebuilt and no vector can do instead, `MismatchError` for a
     vector of another dimension and, in dense mode, another model.
@@ -109,8 +119,14 @@ def search_collection(
         snapshot = collection.snapshot()
     if snapshot.dense is None:
         return SearchResult((), snapshot.degraded, timings)  # nothing has been written yet
-    keyword: KeywordSource = snapshot.keyword or _BeingRebuilt()
-    degraded = [entry for entry in snapshot.degraded if entry.source != "graph" or query.graph != "off"]
+    with _timed(timings, "expand"):
+        expansions = _expansions(collection, snapshot, query, synonyms)
+    keyword: KeywordSource = _BeingRebuilt()
+    if snapshot.keyword is not None:
+        keyword = snapshot.keyword.expanded(expansions) if expansions else snapshot.keyword
+    unused = {"graph"} if query.graph == "off" else set[str]()
+    unused |= set() if query.acronyms else {"acronyms"}
+    degraded = [entry for entry in snapshot.degraded if entry.source not in unused]
     with _timed(timings, "filter"):
         allowed = _allowed(collection, query.filter)
     # Votes can lift what lies below the last hit asked for.
@@ -119,11 +135,12 @@ def search_collection(
         keyword = _SearchedAhead(keyword, query.text, hybrid.pool_size(reach), allowed)
     with _timed(timings, "embed"):
         vector = _query_vector(snapshot, query, embedding, degraded)
+        meant = _with_expansions(vector, query, expansions, embedding, degraded)
     deadlines.check()  # a model elsewhere can take seconds; what comes after takes milliseconds
     dense = snapshot.dense.at_recall(recall_keeper.asked(query.recall))
     ranking = hybrid.search(
         query.text,
-        vector,
+        meant,
         mode=query.mode,
         top_k=reach,
         dense=dense,
@@ -135,17 +152,30 @@ def search_collection(
         reached_only=query.graph == "only",
         reranking=_reranking(collection, query, reranker) if query.rerank else None,
         allowed=allowed,
+        expansions=expansions,
     )
     if len(snapshot.votes):
         most = np.inf if query.mode == "keyword" else 1.0
         ranking = voted(ranking, snapshot.votes, query.text, vector, top_k=query.top_k, most=most)
-    if vector is not None:
-        recall_keeper.offer(dense, vector)
+    if meant is not None:
+        recall_keeper.offer(dense, meant)
     with _timed(timings, "load"):
         hits = _hits(collection, ranking)
     missing = dict.fromkeys((*degraded, *ranking.degraded))
     names = tuple(_name(step, collection.name) for step in ranking.steps)
-    return SearchResult(hits, tuple(missing), {**timings, **ranking.timings_ms}, names)
+    return SearchResult(hits, tuple(missing), {**timings, **ranking.timings_ms}, names, tuple(expansions))
+
+
+def _expansions(
+    collection: Collection, snapshot: Snapshot, query: Query, synonyms: Synonyms
+) -> list[Expansion]:
+    """The words added to a query; a search by meaning alone asks for none."""
+    if query.mode == "dense":
+        return []
+    if not (query.acronyms and snapshot.has_acronyms):
+        return expansions_of(None, query.text, synonyms) if synonyms else []
+    with collection.catalog.reading() as db:
+        return expansions_of(db, query.text, synonyms)
 
 
 def _name(step: Step, collection: str) -> FollowedName:
@@ -237,6 +267,26 @@ def _query_vector(
         raise error
     degraded.append(Degraded("dense", error.message))
     return None
+
+
+def _with_expansions(
+    vector: Vector | None,
+    query: Query,
+    expansions: Sequence[Expansion],
+    embedding: Callable[[], Embedder],
+    degraded: list[Degraded],
+) -> Vector | None:
+    """The query's embedding, drawn halfway to that of the query with the added words behind their own; another
+    millisecond or two for the few queries that have some."""
+    if vector is None or query.vector is not None or not expansions:
+        return vector
+    try:
+        both = vector + embedding().embed_query(expanded_text(query.text, expansions))
+    except RagstoneError as error:  # a model elsewhere that answered just now
+        degraded.append(Degraded("expansions", error.message))
+        return vector
+    drawn: Vector = both / np.linalg.norm(both)
+    return drawn
 
 
 def _query_tokens(query: Query, embedding: Callable[[], Embedder]) -> QueryTokens | None:

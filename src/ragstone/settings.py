@@ -233,6 +233,17 @@ class Settings(BaseModel):
         default=True,
         description="whether hybrid search also follows the names of documents in query and passages",
     )
+    graph_extractor: Literal["titles", "llm"] = Field(
+        default="titles",
+        description="where documents have their names from: their titles, or also chat_model, asked about each once",
+    )
+    acronyms: bool = Field(
+        default=True,
+        description="whether a query with an acronym also finds what the documents say it stands for, and the reverse",
+    )
+    synonyms: FullPath | None = Field(
+        default=None, description="file of words that mean the same, one line each: car = automobile, vehicle"
+    )
     # 0: a search takes 2 to 5 ms, a kept one .03; it gains where many clients send the same queries.
     search_cache: int = Field(
         default=0, ge=0, le=100_000, description="search results kept until somebody commits; 0: none"

@@ -13,8 +13,10 @@ import numpy.typing as npt
 from ragstone.chunking.chunker import CHUNKER_VERSION, chunk_document
 from ragstone.collection import SEAL_ROWS, Collection
 from ragstone.errors import InputError
+from ragstone.expansions import acronyms_of
 from ragstone.index.segment_files import METRIC
-from ragstone.ingest import Prepared, commit_documents, embed_queue, identity_of, name_keys, seal_tail
+from ragstone.ingest import Prepared, commit_documents, embed_queue, identity_of, seal_tail
+from ragstone.links import name_keys
 from ragstone.store import documents, vectors
 from ragstone.store.catalog import Identity
 from ragstone.types import (
@@ -87,8 +89,14 @@ def _commit_with_vectors(collection: Collection, texts: Sequence[Text], rows: Ma
             documents.delete_documents(db, documents.known_ids(db, [text.uri]))
             document = plain_document(text)
             chunk = Chunk(0, len(document.text), (), None, None, 0, f"{text.title}\n{document.text}")
-            names = name_keys(text.title)
-            stored = documents.put_document(db, _source_of(text), document, [chunk], names=names)
+            stored = documents.put_document(
+                db,
+                _source_of(text),
+                document,
+                [chunk],
+                names=name_keys(text.title),
+                acronyms=acronyms_of(document.text),
+            )
             vectors.add_vectors(db, stored.new_chunks, [stored.document_id], row[None])
     collection.follow_changes()
 

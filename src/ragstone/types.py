@@ -209,16 +209,33 @@ class FollowedName:
 
 
 @dataclass(frozen=True, slots=True)
+class Expansion:
+    """Words of a query as written there, and what may stand in a text for them.
+
+    `origin`: whether the texts of the collection define it, or the user's table lists it. `terms` and `added_terms` are
+    both as the keyword index sees them; `weight` in [0, 1] is what the added words count beside the query's own.
+    """
+
+    written: str
+    added: str
+    origin: Literal["collection", "synonyms"]
+    terms: tuple[str, ...]
+    added_terms: tuple[str, ...]
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """Hits, best first (ties by id, ascending), and what it took; `timings_ms` is per stage.
 
-    `names` are those that the graph followed, the query's first.
+    `names` are those that the graph followed, the query's first; `expansions` are the words added to the query.
     """
 
     hits: tuple[Hit, ...]
     degraded: tuple[Degraded, ...]
     timings_ms: Mapping[str, float]
     names: tuple[FollowedName, ...] = ()
+    expansions: tuple[Expansion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +302,8 @@ class FailedDocument:
 class IndexReport:
     """What one run of indexing did.
 
-    Counts are documents, except `chunks` (rows written) and `embedded` (vectors computed).
+    Counts are documents, except `chunks` (rows written) and `embedded` (vectors computed). `degraded` says what could
+    not take part: `names` where a chat model was to find them and failed.
     """
 
     indexed: int
@@ -295,17 +313,19 @@ class IndexReport:
     chunks: int
     embedded: int
     seconds: float
+    degraded: tuple[Degraded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class IndexProgress:
     """One moment of an indexing run; `done` of `total` in `stage`'s unit, `total` 0 while unknown.
 
-    Stages in order: `scan` and `read` count files, `embed` counts chunks, `seal` counts segments.
+    Stages in order: `scan` and `read` count files, `embed` counts chunks, `seal` counts segments,
+    `names` documents that a chat model was asked about.
     `uri` names the document that has just become durable and keyword-searchable (stage `read`), else None.
     """
 
-    stage: Literal["scan", "read", "embed", "seal"]
+    stage: Literal["scan", "read", "embed", "seal", "names"]
     done: int
     total: int
     uri: str | None = None

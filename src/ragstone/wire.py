@@ -93,9 +93,13 @@ def hit_json(hit: Hit) -> Json:
 
 
 def search_json(result: SearchResult) -> Json:
-    """`{"hits","degraded","timings_ms"}`."""
+    """`{"hits","degraded","timings_ms","expansions":[{"written","added","origin"}]}`."""
     return {
         "hits": [hit_json(hit) for hit in result.hits],
+        "expansions": [
+            {"written": found.written, "added": found.added, "origin": found.origin}
+            for found in result.expansions
+        ],
         "degraded": _degraded_json(result.degraded),
         "timings_ms": _timings_json(result.timings_ms),
     }
@@ -152,7 +156,7 @@ def failed_json(failed: FailedDocument) -> Json:
 
 
 def index_json(report: IndexReport) -> Json:
-    """`{"documents":{"indexed","unchanged","removed","failed"},"chunks","embedded","seconds"}`."""
+    """`{"documents":{"indexed","unchanged","removed","failed"},"chunks","embedded","seconds","degraded"}`."""
     return {
         "documents": {
             "indexed": report.indexed,
@@ -163,6 +167,7 @@ def index_json(report: IndexReport) -> Json:
         "chunks": report.chunks,
         "embedded": report.embedded,
         "seconds": _rounded(report.seconds, TIMING_DIGITS),
+        "degraded": _degraded_json(report.degraded),
     }
 
 

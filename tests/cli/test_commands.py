@@ -80,6 +80,37 @@ def test_search_as_json_has_the_documented_names(here: Run) -> None:
     assert hit["uri"].endswith("/docs/keeper.txt")
 
 
+def test_search_says_which_words_were_added(shell: Shell) -> None:
+    (shell.folder / "docs").mkdir()
+    (shell.folder / "docs" / "a.txt").write_text("The Harbour Radar Unit (HRU) turns.\n")
+    (shell.folder / "docs" / "b.txt").write_text("The steamer passes the Harbour Radar Unit.\n")
+    (shell.folder / "words.txt").write_text("ferry = steamer\n")
+    shell.run("index", "docs")
+    synonyms = {"RAGSTONE_SYNONYMS": str(shell.folder / "words.txt")}
+    lines = shell.run("search", "ferry HRU", env=synonyms).out.splitlines()
+    assert lines[1:3] == [
+        "also: steamer, for ferry (in your synonyms)",
+        "also: Harbour Radar Unit, for HRU (as the documents define it)",
+    ]
+    assert shell.run("search", "ferry HRU", "--json", env=synonyms).json["expansions"] == [
+        {"written": "ferry", "added": "steamer", "origin": "synonyms"},
+        {"written": "HRU", "added": "Harbour Radar Unit", "origin": "collection"},
+    ]
+
+
+def test_indexing_says_when_the_chat_model_gave_no_names(shell: Shell) -> None:
+    write_documents(shell.folder / "docs")
+    none = shell.run("index", "docs", "--llm")
+    assert (none.status, "by a chat model, and none is set" in none.err) == (2, True)
+    nobody = {"RAGSTONE_CHAT_MODEL": "tiny", "RAGSTONE_CHAT_BASE_URL": "http://127.0.0.1:9/v1"}
+    done = shell.run("index", "docs", "--llm", env=nobody)
+    assert (done.status, done.out.splitlines()[-1][:9]) == (0, "2 indexed")
+    assert "without names: 2 of 2 documents keep the names that they had: " in done.err
+    again = shell.run("index", "docs", "--llm", "--json", env=nobody).json
+    assert [part["source"] for part in again["degraded"]] == ["names"]
+    assert shell.run("index", "docs", "--json", env=nobody).json["degraded"] == []
+
+
 def test_an_answer_quotes_its_sources(here: Run, indexed: Shell) -> None:
     done = here("ask", "Who signs off the maintenance log?")
     assert "Mara Lindqvist" in done.out

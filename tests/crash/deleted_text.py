@@ -6,7 +6,7 @@ finds it (A11).
 Each try is a store of its own: texts and files added, replaced and indexed in several runs, compacted,
 switched to other plans, its keyword index damaged and rebuilt, reopened, in random order; then some documents
 are deleted, or their files are, and the collection is purged. The needles are words nothing else contains: in
-titles, texts, metadata and names.
+titles, texts, metadata, names and definitions.
 """
 
 from __future__ import annotations
@@ -54,7 +54,11 @@ class Life:
             self.forgotten += self.words.get(name, [])
             self.words[name] = three
         engine.add(
-            [f"The harbour log names {text} twice: {text}." + " Nothing else." * 20 for _, text, _ in words],
+            [
+                f"The harbour log names {text} twice: {text}. A harbour {text} register (H{text[0].upper()}R)."
+                + " Nothing else." * 20
+                for _, text, _ in words
+            ],
             uris=names,
             titles=[f"About {title}" for title, _, _ in words],
             metadata=[{"author": author} for _, _, author in words],

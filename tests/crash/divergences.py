@@ -218,6 +218,22 @@ def _names_of_other_rules(scene: Scene) -> None:
     scene.run("UPDATE counters SET value = 0 WHERE name = 'names_version'")
 
 
+def _acronym_lost(scene: Scene) -> None:
+    scene.run("DELETE FROM acronyms WHERE document_id = (SELECT max(document_id) FROM acronyms)")
+
+
+def _acronym_of_a_stranger(scene: Scene) -> None:
+    scene.run(
+        "INSERT INTO acronyms VALUES (1000000, ?, 2, 'XY', 'x-ray yard', 0)", scene.choice.getrandbits(63)
+    )
+
+
+def _acronyms_of_other_rules(scene: Scene) -> None:
+    """As an older ragstone left them; opening is enough to mend that."""
+    scene.run("DELETE FROM acronyms")
+    scene.run("UPDATE counters SET value = 0 WHERE name = 'acronyms_version'")
+
+
 # What is done, and whether vectors are lost by it, which only the embedder can bring back.
 KINDS: Mapping[str, tuple[Callable[[Scene], None], bool]] = {
     "segment_missing": (_segment_missing, True),
@@ -244,6 +260,9 @@ KINDS: Mapping[str, tuple[Callable[[Scene], None], bool]] = {
     "name_lost": (_name_lost, False),
     "name_of_a_stranger": (_name_of_a_stranger, False),
     "names_of_other_rules": (_names_of_other_rules, False),
+    "acronym_lost": (_acronym_lost, False),
+    "acronym_of_a_stranger": (_acronym_of_a_stranger, False),
+    "acronyms_of_other_rules": (_acronyms_of_other_rules, False),
 }
 
 

@@ -50,7 +50,7 @@ def text_of(name: str, version: int = 0) -> str:
     """The text of one version of a document."""
     own = word(name, version)
     filler = " ".join(random.Random(own).choices(("violin", "copper", "meadow", "thunder", "orchid"), k=8))
-    return f"{own} {EVERYWHERE} {filler}."
+    return f"{own} {EVERYWHERE} {filler}. {EVERYWHERE} watch (HLW)."
 
 
 def _named(prefix: str, count: int, version: int = 0) -> dict[str, str]:

@@ -19,7 +19,7 @@ QUICK = {
     "kill_at_calls": ["--tries", "16"],
     "io_errors": ["--tries", "12"],
     "damaged_files": ["--tries", "30"],
-    "divergences": ["--tries", "24"],  # each kind once
+    "divergences": ["--tries", "27"],  # each kind once
     "openers": ["--tries", "8"],
     "deleted_text": ["--tries", "6"],
 }

@@ -21,7 +21,7 @@ from ragstone.monitoring.monitor import PerformanceMonitor
 from ragstone.types import AnswerDone
 from ragstone.wire import plain_json
 
-STAGES = {"open", "filter", "embed", "dense", "keyword", "score", "rerank", "graph", "load"}
+STAGES = {"open", "expand", "filter", "embed", "dense", "keyword", "score", "rerank", "graph", "load"}
 TEXTS = [
     "The ferry to Skarholm leaves at 7:40.",
     "The lighthouse was built in 1881.",

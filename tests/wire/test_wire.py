@@ -64,7 +64,7 @@ def answer() -> Answer:
 
 def test_search_has_the_documented_names() -> None:
     form = wire.search_json(SearchResult(hits=(hit(),), degraded=(), timings_ms={"embed": 1.0}))
-    assert set(form) == {"hits", "degraded", "timings_ms"}
+    assert set(form) == {"hits", "degraded", "timings_ms", "expansions"}
     documented = {"id", "uri", "title", "text", "score", "page", "start", "end", "sources"}
     assert documented <= set(form["hits"][0])
 
@@ -97,6 +97,7 @@ def test_index_has_the_documented_names() -> None:
         "chunks": 9,
         "embedded": 9,
         "seconds": 0.5,
+        "degraded": [],
     }
 
 

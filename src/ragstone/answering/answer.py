@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ragstone.answering.chat_model import ChatModel
 from ragstone.answering.citations import check_citations
 from ragstone.answering.extractive import extract
-from ragstone.answering.grounding import ground
+from ragstone.answering.grounding import Grounding, ground
 from ragstone.answering.kept_answers import KeptAnswers, answer_key
 from ragstone.answering.packing import CountTokens, pack
 from ragstone.answering.passages import Passage, score_passages
@@ -94,6 +94,7 @@ def answer_events(
     embedder: Embedder,
     idf: Idf | None = None,
     history: Sequence[Turn] = (),
+    reworded: str | None = None,
     max_context_tokens: int = MAX_CONTEXT_TOKENS,
     templates: Templates = BUILT_IN,
     timeout_s: float = TIMEOUT_S,
@@ -103,11 +104,12 @@ def answer_events(
 ) -> Generator[AnswerEvent, None, None]:
     """`AnswerSources`, any number of `AnswerToken`, then `AnswerDone`; closing it stops the chat model.
 
-    `hits` are best first, found with `standalone_question(question, history)`; `idf` gives the collection's term
-    weights. `max_context_tokens` bounds the whole prompt as the embedder counts tokens. What the chat model wrote
-    for the same question over the same texts comes from `kept`, as one token and without usage. Without `chat_model`,
-    and when it fails before its first token, the answer is quoted sentences. Hits that do not hold an answer give an
-    honest refusal without any model call. Raises `ModelError` if the chat model fails after its first token,
+    `hits` are best first, found with `standalone_question(question, history)`; `reworded` is that in other words of the
+    same meaning, if there are some: the documents may answer either. `idf` gives the collection's term weights.
+    `max_context_tokens` bounds the whole prompt as the embedder counts tokens. What the chat model wrote for the same
+    question over the same texts comes from `kept`, as one token and without usage. Without `chat_model`, and when it
+    fails before its first token, the answer is quoted sentences. Hits that do not hold an answer give an honest refusal
+    without any model call. Raises `ModelError` if the chat model fails after its first token,
     `CancelledError` once `cancelled()` is true, and `InputError` if the question leaves no room for a source.
     """
     run = _Run(embedder, (), list(degraded), dict(search_timings_ms or {}))
@@ -150,9 +152,11 @@ def answer_events(
             yield run.done(found.text, found.citations(run.hits), model=found.model)
             return
     with run.timed("ground"):
-        asked = analyse_question(standalone_question(question, history), idf=idf)
-        ranked = score_passages(asked, run.hits, embedder=embedder)
-        grounding = ground(asked, run.hits, ranked)
+        grounding, ranked = _grounded(standalone_question(question, history), run, idf)
+        if reworded is not None:
+            other, other_ranked = _grounded(reworded, run, idf)
+            if other.probability > grounding.probability:
+                grounding, ranked = other, other_ranked
     if cancelled is not None and cancelled():
         raise CancelledError("stopped before the answer")
     if not grounding.answerable:
@@ -174,6 +178,13 @@ def answer_events(
                 if isinstance(event, AnswerDone) and kept is not None and not event.answer.degraded:
                     kept.keep(key, event.answer, generation)
                 yield event
+
+
+def _grounded(question: str, run: _Run, idf: Idf | None) -> tuple[Grounding, list[Passage]]:
+    """Whether the hits answer a question, and their sentences, best first."""
+    asked = analyse_question(question, idf=idf)
+    ranked = score_passages(asked, run.hits, embedder=run.embedder)
+    return ground(asked, run.hits, ranked), ranked
 
 
 def _extractive(run: _Run, ranked: Sequence[Passage]) -> Iterator[AnswerEvent]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ragstone.types import IndexProgress, IndexReport
 
-STAGES = {"scan": "looking", "read": "reading", "embed": "embedding", "seal": "sealing"}
+STAGES = {"scan": "looking", "read": "reading", "embed": "embedding", "seal": "sealing", "names": "naming"}
 QUIET_S = 10.0  # in a pipe, a stage that acknowledges nothing says how far it is this often
 SPEED_WINDOW_S = 30.0  # rate and time left follow the last half minute
 
@@ -31,6 +31,12 @@ def index(
     context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
     *,
+    llm: Annotated[
+        bool | None,
+        typer.Option(
+            "--llm/--no-llm", help="Ask the chat model for names; or forget them.", show_default="as set"
+        ),
+    ] = None,
     json_output: JsonFlag = False,
 ) -> int:
     """Index files and folders, or bring them up to date.
@@ -48,7 +54,7 @@ def index(
 
         try:
             with stop_on_signal() as stopped:
-                report = engine.index(paths, progress=progress, cancelled=stopped)
+                report = engine.index(paths, llm=llm, progress=progress, cancelled=stopped)
         except CancelledError as error:
             raise CancelledError(
                 f"stopped; {terminal.count(done, 'document')} of this run indexed and kept",
@@ -71,6 +77,8 @@ def _summarise(report: IndexReport) -> None:
         parts.append(f"{len(report.failed):,} failed")
     detail = f" · {terminal.count(report.chunks, 'chunk')} · {report.seconds:.1f} s"
     terminal.say(Text.assemble((", ".join(parts), "bold"), detail))
+    for part in report.degraded:
+        terminal.note(f"without {part.source}: {terminal.one_line(part.reason)}", style="yellow")
     for failed in report.failed:
         message = terminal.one_line(failed.message)
         terminal.note(

@@ -68,10 +68,14 @@ def search(
 
 def show(result: SearchResult, query: str) -> None:
     """Each hit as number, title and score, place, and a snippet with the query's words in bold."""
-    words = word_pattern(query)
+    words = word_pattern(" ".join([query, *(found.added for found in result.expansions)]))
     total_ms = result.timings_ms.get("total", 0.0)
     found = terminal.count(len(result.hits), "hit") if result.hits else "nothing found"
     terminal.say(f"{found} in {total_ms:.0f} ms", style="dim")
+    for words_added in result.expansions:
+        said = "in your synonyms" if words_added.origin == "synonyms" else "as the documents define it"
+        line = f"also: {words_added.added}, for {words_added.written} ({said})"
+        terminal.say(terminal.one_line(line), style="dim")
     for number, hit in enumerate(result.hits, start=1):
         _show_hit(number, hit, words)
     for part in result.degraded:

@@ -37,7 +37,7 @@ _SHORT_WORD = 2  # letters of an abbreviation
 _PLACE_WORDS_MAX = 6
 
 # Scripts written without spaces between words, and Hangul, whose particles stick to the noun: each character a word.
-_UNSPACED = (
+UNSPACED = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3100-\u312f\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 )
@@ -47,8 +47,8 @@ _MARKS = (
     "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670"
     "\u0900-\u0963\u0966-\u0dff"
 )
-_LETTERS = rf"(?:(?![{_UNSPACED}])(?:[^\W_]|[{_MARKS}]))++"
-_WORD = re.compile(rf"[{_UNSPACED}]|{_LETTERS}(?:['’]{_LETTERS})*+")
+_LETTERS = rf"(?:(?![{UNSPACED}])(?:[^\W_]|[{_MARKS}]))++"
+_WORD = re.compile(rf"[{UNSPACED}]|{_LETTERS}(?:['’]{_LETTERS})*+")
 # The same where there is nothing else, in half the time.
 _ASCII_WORD = re.compile(r"[A-Za-z0-9]++(?:'[A-Za-z0-9]++)*+")
 _IN_BRACKETS = re.compile(r"\s*[(（][^()（）]*[)）]\s*\Z")
@@ -68,7 +68,7 @@ ich if ihr in into is it its man many may me might most my new nicht no not of o
 should sie since so some such than that the their them then there these they third this those to two under until us
 wann was we were what when where which while who why wie will wir with wo would wer yes you your
 """
-_FUNCTION_WORDS = frozenset(_FUNCTION_TEXT.split())
+FUNCTION_WORDS = frozenset(_FUNCTION_TEXT.split())
 
 
 class Place(NamedTuple):
@@ -144,7 +144,7 @@ def _places(text: str, *, everywhere: bool) -> list[Place]:
                 break
             added = folded[last]
             name = f"{name} {added}" if name else added
-            telling = telling or not (added in _FUNCTION_WORDS or added.isdigit())
+            telling = telling or not (added in FUNCTION_WORDS or added.isdigit())
             if like[last]:
                 links = 0
                 if telling and len(name) > 1:
@@ -178,7 +178,7 @@ def _name(folded: Sequence[str]) -> str:
         start += 1
     words = folded[start:]
     if not 0 < len(words) <= NAME_WORDS_MAX or all(
-        word in _FUNCTION_WORDS or word.isdigit() for word in words
+        word in FUNCTION_WORDS or word.isdigit() for word in words
     ):
         return ""
     name = " ".join(words)

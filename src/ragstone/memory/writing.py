@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import apsw
 import numpy as np
 
+from ragstone.expansions import acronyms_of
 from ragstone.memory import entries, promotion
 from ragstone.memory.entries import MemoryEntry
 from ragstone.memory.gate import ANSWERS_KEPT, Outcome, PairHashes, Verdict, is_answer
@@ -99,7 +100,7 @@ def put_text(
     length = len(statement.text)
     document = ParsedDocument(statement.text, (Block(BlockKind.PARAGRAPH, 0, length),), "", "text", {})
     chunk = Chunk(0, length, (), None, None, 0, statement.text)
-    stored = documents.put_document(db, source, document, [chunk])
+    stored = documents.put_document(db, source, document, [chunk], acronyms=acronyms_of(statement.text))
     vectors.add_vectors(db, stored.new_chunks, [stored.document_id], vector[None], [signs])
     return stored.document_id, stored.new_chunks[0]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 # In the order in which a search, and after it an answer, goes through them.
 STAGES = (
-    *("open", "filter", "embed", "dense", "keyword", "score", "rerank", "load"),
+    *("open", "expand", "filter", "embed", "dense", "keyword", "score", "rerank", "graph", "load"),
     *("search", "pack", "ground", "generate", "extract", "cite"),
 )
 _TRACER_NAME = "ragstone"

@@ -20,8 +20,8 @@ from ragstone.graph.walk import Links, Step, Walk, walk
 from ragstone.retrieval.fusion import diffused, fuse, with_signals
 from ragstone.retrieval.late_interaction import similarity, token_weights
 from ragstone.retrieval.reranking import Reranking, rerank
-from ragstone.retrieval.signals import Scores, TextSignals, text_signals
-from ragstone.types import Degraded, Ids, Matrix, QueryTokens, SearchMode, Vector
+from ragstone.retrieval.signals import Scores, TextSignals, text_signals, with_expansions
+from ragstone.types import Degraded, Expansion, Ids, Matrix, QueryTokens, SearchMode, Vector
 
 # 100 from each source: pools of 50 lose .0005 mean nDCG@10 on the development sets; recall@100 needs 100.
 POOL = 100
@@ -114,6 +114,7 @@ def search(
     reached_only: bool = False,
     reranking: Reranking | None = None,
     allowed: Ids | None = None,
+    expansions: Sequence[Expansion] = (),
 ) -> Ranking:
     """The best `top_k` chunks for a query.
 
@@ -122,8 +123,9 @@ def search(
     gives the analysed words of chunks as the keyword index has them, in the order asked for. `tokens` are the query's,
     `load_signs` gives what is stored of chunks' tokens (empty for a chunk that has none). `links` are the graph's, to
     allowed documents, None to do without; `reached_only` leaves out what they did not lead to. `reranking` judges the
-    best of a hybrid search last. A source or a judge that raises a `RagstoneError` is reported in `degraded` while the
-    others answer; if there is no other, it is raised.
+    best of a hybrid search last. `expansions` are those that `keyword` was given; texts are read by them, too. A source
+    or a judge that raises a `RagstoneError` is reported in `degraded` while the others answer; if there is no other, it
+    is raised.
     """
     if top_k < 1:
         raise InputError(f"top_k is {top_k}", hint="ask for at least 1 hit")
@@ -137,7 +139,9 @@ def search(
     )
     with _timed("rerank", timings):
         similar = None if tokens is None else _late_interaction(query, tokens, keyword, load_signs)
-        scores = _reranked(candidates, dense=dense, load_terms=load_terms, similar=similar)
+        scores = _reranked(
+            candidates, dense=dense, load_terms=load_terms, similar=similar, expansions=expansions
+        )
     found = dict(zip(candidates.ids.tolist(), scores.tolist(), strict=True))
     walked = Walk(found, {}, ())
     if links is not None:
@@ -295,6 +299,7 @@ def _reranked(
     dense: DenseSource,
     load_terms: Callable[[Ids], Sequence[Sequence[str]]],
     similar: Callable[[Ids], Scores | None] | None,
+    expansions: Sequence[Expansion],
 ) -> Scores:
     """(n,) in [0, 1]: fused scores; for the best of them what their texts and neighbours say as well."""
     fused = fuse(candidates.bm25, candidates.cosine, bm25_bound=candidates.bm25_bound)
@@ -311,6 +316,10 @@ def _reranked(
     if candidates.words:
         texts = load_terms(candidates.ids[best])
         found = text_signals(texts, words=candidates.words, idf=candidates.idf)
+        if expansions:
+            found = with_expansions(
+                found, texts, words=candidates.words, idf=candidates.idf, expansions=expansions
+            )
         alike = similar(candidates.ids[best]) if similar is not None else None
     signals = TextSignals(
         spread(found.coverage), spread(found.order), None if alike is None else spread(alike)

@@ -13,6 +13,8 @@ from itertools import chain, pairwise, repeat
 import numpy as np
 import numpy.typing as npt
 
+from ragstone.types import Expansion
+
 Scores = npt.NDArray[np.float32]  # (n,)
 Positions = npt.NDArray[np.int64]
 
@@ -46,6 +48,42 @@ def text_signals(texts: Sequence[Sequence[str]], *, words: Sequence[str], idf: S
         coverage=_coverage(positions, weights, len(texts), stride),
         order=_order(positions, [numbers[word] for word in words], weights, len(texts), stride),
     )
+
+
+def with_expansions(
+    found: TextSignals,
+    texts: Sequence[Sequence[str]],
+    *,
+    words: Sequence[str],
+    idf: Scores,
+    expansions: Sequence[Expansion],
+) -> TextSignals:
+    """The signals `found` in texts, raised where more is found once what may stand for the query's words does."""
+    read = [_rewritten(text, expansions) for text in texts]
+    if all(now is before for now, before in zip(read, texts, strict=True)):
+        return found
+    widened = text_signals(read, words=words, idf=idf)
+    weight = max(expansion.weight for expansion in expansions)
+    return TextSignals(
+        found.coverage + weight * np.maximum(0, widened.coverage - found.coverage),
+        found.order + weight * np.maximum(0, widened.order - found.order),
+    )
+
+
+def _rewritten(text: Sequence[str], expansions: Sequence[Expansion]) -> Sequence[str]:
+    """A text with the query's terms in place of what may stand for them; the same object where nothing does."""
+    for expansion in expansions:
+        first, length = expansion.added_terms[0], len(expansion.added_terms)
+        if first not in text:
+            continue
+        places = [
+            at
+            for at, term in enumerate(text)
+            if term == first and tuple(text[at : at + length]) == expansion.added_terms
+        ]
+        for at in reversed(places):
+            text = [*text[:at], *expansion.terms, *text[at + length :]]
+    return text
 
 
 def _positions(texts: Sequence[Sequence[str]], numbers: dict[str, int], stride: int) -> list[Positions]:

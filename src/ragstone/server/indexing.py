@@ -134,7 +134,7 @@ class BackgroundIndexing:
         """Stages overlap (files are read while chunks are embedded); the earliest unfinished one leads."""
         unfinished = [
             (name, self._stages[name])
-            for name in ("scan", "read", "embed", "seal")
+            for name in ("scan", "read", "embed", "seal", "names")
             if name in self._stages and self._stages[name].done < self._stages[name].total
         ]
         if unfinished:

@@ -11,9 +11,11 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,9 +24,10 @@ import numpy as np
 
 from ragstone.errors import DocumentError, NotFoundError
 from ragstone.store import votes
+from ragstone.store.acronyms import Acronym, drop_acronyms, put_acronyms
 from ragstone.store.filters import compile_filter
 from ragstone.store.keyword_tail import KeywordEntry
-from ragstone.store.names import drop_names, put_names
+from ragstone.store.names import drop_extraction, drop_names, put_names
 from ragstone.store.sql import first, row, rows
 from ragstone.types import Chunk, DocumentInfo, Hit, Ids, Metadata, ParsedDocument
 
@@ -104,14 +107,18 @@ def put_document(
     chunks: Sequence[Chunk],
     *,
     names: Sequence[int] = (),
+    acronyms: Sequence[Acronym] = (),
 ) -> Stored:
-    """Store a document in place of any with the same uri; `names` are the keys of what it is called.
+    """Store a document in place of any with the same uri; `names` are the keys of what it is called, `acronyms` what
+    its text says that words stand for.
 
     A chunk whose embedding text is unchanged keeps its id, and with it its vector; the others are queued
     for embedding and for the keyword index.
     """
     document_id = _put_row(db, source, document, len(chunks))
     put_names(db, document_id, names)
+    drop_extraction(db, document_id)
+    put_acronyms(db, document_id, acronyms)
     kept: defaultdict[bytes, list[int]] = defaultdict(list)
     query = "SELECT id, embedding_sha256 FROM chunks WHERE document_id = ? ORDER BY ordinal DESC"
     for chunk_id, key in rows(db, query, (document_id,)):
@@ -167,6 +174,8 @@ def delete_documents(db: apsw.Connection, document_ids: Iterable[int]) -> None:
         query = "SELECT id FROM chunks WHERE document_id = ?"
         remove_chunks(db, [chunk_id for (chunk_id,) in rows(db, query, (document_id,))])
         drop_names(db, document_id)
+        drop_extraction(db, document_id)
+        drop_acronyms(db, document_id)
         db.execute("DELETE FROM documents WHERE id = ?", (document_id,))
 
 
@@ -310,6 +319,13 @@ def document_text(db: apsw.Connection, document_id: int) -> str:
     """The whole text of a document, exactly as its reader gave it."""
     query = "SELECT tile FROM chunks WHERE document_id = ? ORDER BY ordinal"
     return "".join(tile for (tile,) in rows(db, query, (document_id,)))
+
+
+def texts(db: apsw.Connection) -> Iterator[tuple[int, str]]:
+    """The id and whole text of every document, by id, one in memory at a time."""
+    query = "SELECT document_id, tile FROM chunks ORDER BY document_id, ordinal"
+    for document_id, tiles in groupby(rows(db, query), key=itemgetter(0)):
+        yield int(document_id), "".join(tile for _, tile in tiles)
 
 
 def allowed_documents(db: apsw.Connection, filter_text: str) -> Ids:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import tantivy
 from ragstone.errors import DamagedError
 from ragstone.store.analysis import QueryTerms, analyse, analyse_query
 from ragstone.store.keyword_tail import BM25_TERM_MAX, FIELDS, Feature, Field, KeywordTail
-from ragstone.types import Ids, Scores
+from ragstone.types import Expansion, Ids, Scores
 
 CHUNK_FIELD, DOCUMENT_FIELD = "chunk", "document"
 
@@ -32,6 +33,28 @@ _Weighed: TypeAlias = tuple[Feature, float]  # what a query looks for, and its i
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a query looks for: its `own` features, words first; `groups` of them that others may stand for."""
+
+    own: Sequence[_Weighed]
+    groups: Sequence[_Group] = ()
+
+    @property
+    def every(self) -> list[_Weighed]:
+        """Own and others."""
+        return [*self.own, *(other for group in self.groups for other in group.others)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Own features `first` to before `end`, and those of which each may stand for all of them together."""
+
+    first: int
+    end: int
+    others: Sequence[_Weighed]
+
+
+@dataclass(frozen=True, slots=True)
 class WeighedQuery:
     """A query as the index sees it: analysed words in order (repeats kept), the idf (n,) of each, and `bound`,
     the highest BM25 that a chunk could reach; 0 for a query without terms."""
@@ -44,27 +67,42 @@ class WeighedQuery:
 class KeywordReader:
     """One state, for as long as somebody holds it. Immutable, thread-safe, lock-free."""
 
-    def __init__(self, searcher: tantivy.Searcher, schema: tantivy.Schema, tail: KeywordTail) -> None:
+    def __init__(
+        self,
+        searcher: tantivy.Searcher,
+        schema: tantivy.Schema,
+        tail: KeywordTail,
+        *,
+        expansions: Sequence[Expansion] = (),
+    ) -> None:
         """`tail`: what the catalog has beyond this state of the index."""
         self._searcher = searcher
         self._schema = schema
         self._tail = tail
+        self._expansions = expansions
         self._mean_lengths: dict[Field, float] = {}
+
+    def expanded(self, expansions: Sequence[Expansion]) -> KeywordReader:
+        """The same state, where what is added to a query's words counts as well: a chunk has the better of both scores,
+        so that none loses by it and the bound stays."""
+        reader = KeywordReader(self._searcher, self._schema, self._tail, expansions=expansions)
+        reader._mean_lengths = self._mean_lengths  # asking tantivy for them costs as much as a search
+        return reader
 
     def search(self, query: str, *, top_k: int, allowed: Ids | None = None) -> tuple[Ids, Scores]:
         """Chunk ids (≤ top_k,) and BM25 scores > 0, best first, ties by id.
 
         `allowed` holds sorted document ids; top_k results come back whenever top_k chunks of them match.
         """
-        weighed = self._weighed(analyse_query(query))
-        if not weighed or top_k < 1 or (allowed is not None and allowed.size == 0):
+        asked = self._asked(query)
+        if not asked.own or top_k < 1 or (allowed is not None and allowed.size == 0):
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        ids, scores = self._found(self._query(weighed), top_k + len(self._tail.deleted), allowed)
+        ids, scores = self._found(self._query(asked), top_k + len(self._tail.deleted), allowed)
         if len(self._tail.deleted):
             kept = ~np.isin(ids, self._tail.deleted)
             ids, scores = ids[kept], scores[kept]
         if self._tail.chunks:
-            waiting = self._tail_scores(weighed)
+            waiting = self._tail_scores(asked)
             matching = waiting > 0
             if allowed is not None:
                 matching &= np.isin(self._tail.document_ids, allowed)
@@ -77,13 +115,13 @@ class KeywordReader:
     def score(self, query: str, ids: Ids) -> Scores:
         """BM25 (n,) of the chunks `ids`, in their order; 0 where no term matches or the chunk is unknown."""
         scores = np.zeros(ids.size, np.float32)
-        weighed = self._weighed(analyse_query(query))
-        if not weighed or ids.size == 0:
+        asked = self._asked(query)
+        if not asked.own or ids.size == 0:
             return scores
-        found, values = self._hits(self._within(self._query(weighed), CHUNK_FIELD, ids), ids.size)
+        found, values = self._hits(self._within(self._query(asked), CHUNK_FIELD, ids), ids.size)
         if self._tail.chunks:
             found = np.concatenate([found, self._tail.chunk_ids])
-            values = np.concatenate([values, self._tail_scores(weighed)])
+            values = np.concatenate([values, self._tail_scores(asked)])
         order = np.argsort(found)
         place = np.searchsorted(found, ids, sorter=order)
         place[place == found.size] = 0
@@ -119,6 +157,28 @@ class KeywordReader:
 
     # -- weights -----------------------------------------------------------------------------------------
 
+    def _asked(self, query: str) -> _Asked:
+        terms = analyse_query(query)
+        own = self._weighed(terms)
+        return _Asked(own, list(self._groups(terms.words, own)))
+
+    def _groups(self, words: Sequence[str], own: Sequence[_Weighed]) -> Iterator[_Group]:
+        """The words of a query that others may stand for, which count what these do, by the expansion's weight."""
+        others: defaultdict[tuple[str, ...], list[Expansion]] = defaultdict(list)
+        for expansion in self._expansions:
+            others[expansion.terms].append(expansion)
+        at = 0
+        while others and at < len(words):
+            here = [terms for terms in others if tuple(words[at : at + len(terms)]) == terms]
+            end = at + max(map(len, here), default=0)
+            if here:
+                weight = sum(of_word for _, of_word in own[at:end])
+                found = others[tuple(words[at:end])]
+                yield _Group(
+                    at, end, [(Feature("words", other.added_terms), other.weight * weight) for other in found]
+                )
+            at = max(end, at + 1)
+
     def _weighed(self, terms: QueryTerms) -> list[_Weighed]:
         """What the query looks for, its words first, and what each is worth."""
         features = [
@@ -145,16 +205,26 @@ class KeywordReader:
         with damage_reported(None):
             return self._searcher.doc_freq(field, term)
 
+    def _own_weight(self, feature: Feature) -> float:
+        """The weight that the index itself gives a feature."""
+        total = self._searcher.num_docs
+        return sum(_idf(self._document_frequency(feature.field, term), total) for term in feature.terms)
+
     def _boost(self, feature: Feature, weight: float) -> float:
         """What the index's own weight of a feature has to be multiplied by: the tail's chunks count as well."""
         if not self._tail.chunks:
             return 1.0
-        total = self._searcher.num_docs
-        own = sum(_idf(self._document_frequency(feature.field, term), total) for term in feature.terms)
+        own = self._own_weight(feature)
         return weight / own if abs(weight - own) > _WEIGHT_TOLERANCE * own else 1.0
 
-    def _tail_scores(self, weighed: Sequence[_Weighed]) -> Scores:
-        return self._tail.score(weighed, {field: self._mean_length(field, weighed) for field in FIELDS})
+    def _tail_scores(self, asked: _Asked) -> Scores:
+        mean_length = {field: self._mean_length(field, asked.every) for field in FIELDS}
+        scores = self._tail.score(asked.own, mean_length)
+        for group in asked.groups:
+            own = self._tail.score(asked.own[group.first : group.end], mean_length)
+            best = np.max([own, *(self._tail.score([other], mean_length) for other in group.others)], axis=0)
+            scores += best - own
+        return scores
 
     def _mean_length(self, field: Field, weighed: Sequence[_Weighed]) -> float:
         """The mean length of a field in the index, which only its account of a score tells; in the tail, when none
@@ -174,17 +244,22 @@ class KeywordReader:
 
     # -- tantivy -----------------------------------------------------------------------------------------
 
-    def _query(self, weighed: Sequence[_Weighed]) -> tantivy.Query:
-        """Any of the features; a repeated term counts as often as it is asked for."""
-        clauses = [(tantivy.Occur.Should, self._clause(feature, weight)) for feature, weight in weighed]
-        return tantivy.Query.boolean_query(clauses)
+    def _query(self, asked: _Asked) -> tantivy.Query:
+        """Any of the features; a repeated term counts as often as it is asked for, a group as its best."""
+        clauses = [self._clause(feature, self._boost(feature, weight)) for feature, weight in asked.own]
+        for group in reversed(asked.groups):
+            own = _any_of(clauses[group.first : group.end])
+            others = [
+                self._clause(feature, weight / self._own_weight(feature)) for feature, weight in group.others
+            ]
+            clauses[group.first : group.end] = [tantivy.Query.disjunction_max_query([own, *others])]
+        return _any_of(clauses)
 
-    def _clause(self, feature: Feature, weight: float) -> tantivy.Query:
+    def _clause(self, feature: Feature, boost: float) -> tantivy.Query:
         if len(feature.terms) == 1:
             clause = tantivy.Query.term_query(self._schema, feature.field, feature.terms[0], "freq")
         else:
             clause = tantivy.Query.phrase_query(self._schema, feature.field, list(feature.terms))
-        boost = self._boost(feature, weight)
         return clause if boost == 1.0 else tantivy.Query.boost_query(clause, boost)
 
     def _within(self, query: tantivy.Query, field: str, ids: Ids) -> tantivy.Query:
@@ -226,6 +301,10 @@ class KeywordReader:
         scores = np.array([score for score, _ in hits], np.float32)
         order = np.lexsort((ids, -scores))
         return ids[order], scores[order], owners[order]
+
+
+def _any_of(clauses: Sequence[tantivy.Query]) -> tantivy.Query:
+    return tantivy.Query.boolean_query([(tantivy.Occur.Should, clause) for clause in clauses])
 
 
 @contextmanager

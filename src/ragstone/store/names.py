@@ -47,6 +47,16 @@ def drop_names(db: apsw.Connection, document_id: int) -> None:
     db.execute("DELETE FROM names WHERE document_id = ?", (document_id,))
 
 
+def of_chunks(db: apsw.Connection, chunk_ids: Sequence[int]) -> dict[int, set[int]]:
+    """The names of the documents that chunks are of; nothing for a chunk deleted since."""
+    query = (
+        "SELECT c.id, n.name FROM chunks c JOIN names n ON n.document_id = c.document_id"
+        f" WHERE c.id IN {_GIVEN} ORDER BY c.id"
+    )
+    found = groupby(rows(db, query, (json.dumps(chunk_ids),)), key=itemgetter(0))
+    return {chunk_id: {key for _, key in of_chunk} for chunk_id, of_chunk in found}
+
+
 def known_names(db: apsw.Connection, keys: Sequence[int], limit: int) -> dict[int, int]:
     """Those of the keys that some document bears, and how many do, counted up to `limit`; 1 µs each."""
     query = (
@@ -82,10 +92,14 @@ def counts(db: apsw.Connection) -> GraphCounts:
     return GraphCounts(*row(db, "SELECT count(DISTINCT name), count(*) FROM names"))
 
 
-def titles(db: apsw.Connection) -> Iterator[tuple[int, str]]:
-    """The id and title of every document."""
-    for document_id, title in rows(db, "SELECT id, title FROM documents ORDER BY id"):
-        yield int(document_id), str(title)
+def titles(db: apsw.Connection) -> Iterator[tuple[int, str, list[str]]]:
+    """The id and title of every document, and the names that an extractor found in it."""
+    query = (
+        "SELECT d.id, d.title, coalesce(e.names, '[]') FROM documents d"
+        " LEFT JOIN extractions e ON e.document_id = d.id ORDER BY d.id"
+    )
+    for document_id, title, found in rows(db, query):
+        yield int(document_id), str(title), json.loads(found)
 
 
 def edges(db: apsw.Connection) -> set[tuple[int, int]]:
@@ -104,3 +118,41 @@ def replace_all(db: apsw.Connection, edges: Iterable[tuple[int, int]], *, versio
     db.execute("DELETE FROM names")
     db.executemany("INSERT OR IGNORE INTO names VALUES (?, ?)", edges)
     db.execute("INSERT OR REPLACE INTO counters VALUES ('names_version', ?)", (version,))
+
+
+# -- extractors ----------------------------------------------------------------------------------------------
+
+
+def put_extraction(db: apsw.Connection, document_id: int, extractor: str, found: Sequence[str]) -> None:
+    """Note what names an extractor found in a document, as written there."""
+    names = json.dumps(found, ensure_ascii=False)
+    db.execute("INSERT OR REPLACE INTO extractions VALUES (?, ?, ?)", (document_id, extractor, names))
+
+
+def drop_extraction(db: apsw.Connection, document_id: int) -> None:
+    """Forget what was found in a document."""
+    db.execute("DELETE FROM extractions WHERE document_id = ?", (document_id,))
+
+
+_UNNAMED = (
+    "FROM documents d WHERE NOT EXISTS"
+    " (SELECT 1 FROM extractions e WHERE e.document_id = d.id AND e.extractor = ?)"
+)
+
+
+def unnamed(db: apsw.Connection, extractor: str, after_id: int, limit: int) -> list[int]:
+    """The first documents after `after_id` that this extractor was not asked about."""
+    query = f"SELECT d.id {_UNNAMED} AND d.id > ? ORDER BY d.id LIMIT ?"
+    return [document_id for (document_id,) in rows(db, query, (extractor, after_id, limit))]
+
+
+def count_unnamed(db: apsw.Connection, extractor: str) -> int:
+    """How many documents this extractor was not asked about."""
+    (count,) = row(db, f"SELECT count(*) {_UNNAMED}", (extractor,))
+    return int(count)
+
+
+def extracted(db: apsw.Connection) -> list[tuple[int, str]]:
+    """The id and title of the documents that an extractor was asked about."""
+    query = "SELECT d.id, d.title FROM extractions e JOIN documents d ON d.id = e.document_id ORDER BY d.id"
+    return [(int(document_id), str(title)) for document_id, title in rows(db, query)]

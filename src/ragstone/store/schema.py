@@ -144,12 +144,39 @@ def m005_votes(db: apsw.Connection) -> None:
     """)
 
 
+def m006_acronyms_extractions(db: apsw.Connection) -> None:
+    """What documents say that words stand for, and the names that a chat model found in them. An empty catalog has no
+    acronyms to collect."""
+    db.execute("""
+        CREATE TABLE acronyms (
+            document_id INTEGER NOT NULL,
+            short_key   INTEGER NOT NULL,                       -- 64 bits of a hash, as the next
+            long_key    INTEGER NOT NULL,
+            short       TEXT NOT NULL,                          -- as the document writes it
+            long        TEXT NOT NULL,
+            also_a_word INTEGER NOT NULL,                       -- 1: the document has it in small letters, too
+            PRIMARY KEY (document_id, short_key, long_key)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX acronyms_by_short ON acronyms (short_key);
+        CREATE INDEX acronyms_by_long ON acronyms (long_key);
+
+        CREATE TABLE extractions (
+            document_id INTEGER PRIMARY KEY,
+            extractor   TEXT NOT NULL,                          -- the model, and what it was asked
+            names       TEXT NOT NULL                           -- a JSON list, as the document writes them
+        ) STRICT;
+
+        INSERT INTO counters SELECT 'acronyms_version', NOT EXISTS (SELECT 1 FROM documents);
+    """)
+
+
 MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (
     m001_documents_chunks_vectors,
     m002_plans,
     m003_token_signs,
     m004_names,
     m005_votes,
+    m006_acronyms_extractions,
 )
 
 
