@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ragstone.cache.memory_cache import MemoryCache
     from ragstone.cache.query_optimizer import QueryOptimizer
     from ragstone.cache.redis_cache import RedisCache
+    from ragstone.client.asynchronous import AsyncClient
+    from ragstone.client.blocking import Client
     from ragstone.embedding.batch_embedder import BatchEmbedder
     from ragstone.engine import Ragstone
     from ragstone.faiss_index.index import FAISSIndex
@@ -53,7 +55,9 @@ if TYPE_CHECKING:
     from ragstone.settings import Settings
 
 __all__ = [
+    "AsyncClient",
     "BatchEmbedder",
+    "Client",
     "FAISSIndex",
     "FAISSTuner",
     "MemoryBackend",
@@ -86,7 +90,9 @@ __all__ = [
 
 
 _LOADED_WHEN_NAMED = {
+    "AsyncClient": "ragstone.client.asynchronous",
     "BatchEmbedder": "ragstone.embedding.batch_embedder",
+    "Client": "ragstone.client.blocking",
     "FAISSIndex": "ragstone.faiss_index.index",
     "FAISSTuner": "ragstone.index.tuner",
     "MemoryBackend": "ragstone.memory.backend",
