@@ -5,7 +5,7 @@
 
 hadolint reads the Dockerfile, a Compose parser the compose file, Helm's own library lints and renders the chart with
 each file in its `ci/`, and what it renders is held against the schemas of Kubernetes. Prints one finding a line; exit
-status 1 if there is any. With `--json` also the rendered manifests, for tests. Nothing is built and no cluster is asked.
+status 1 if there is any. With `--json` also the rendered manifests. Nothing is built, no cluster asked.
 """
 
 from __future__ import annotations
