@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from cli.shells import COMMAND, FERRY, KEEPER, Run, Shell, write_documents
+from ragstone.cli.doctor import STATUS
 from reranking.overlap_model import make_folder
 
 COMMANDS = (
     "index", "search", "ask", "chat", "serve", "list", "delete", "verify", "stats", "doctor", "config", "eval",
-    "import", "rollback",
+    "import", "rollback", "support",
 )  # fmt: skip
+SUBCOMMANDS = {"config": ["show"], "support": ["bundle"]}
 
 
 def test_indexing_prints_each_document_then_one_line_of_result(shell: Shell) -> None:
@@ -190,7 +192,7 @@ def test_verify_passes_then_finds_damage_and_doctor_mends_it(shell: Shell) -> No
 def test_doctor_names_each_check_and_the_first_failed_one_is_its_status(shell: Shell) -> None:
     good = shell.run("doctor", "--json").json
     checks = [check["check"] for check in good["checks"]]
-    assert checks == ["versions", "settings", "folder", "disk", "model", "service", "store"]
+    assert checks == list(STATUS)
     assert good["ok"]
     wrong = shell.run("doctor", env={"RAGSTONE_PORT": "x"})
     assert (wrong.status, "failed  settings  port = 'x'" in wrong.out) == (2, True)
@@ -216,7 +218,7 @@ def test_config_show_names_origins_and_masks_secrets(shell: Shell) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_a_screen_and_shows_an_example(here: Run, command: str) -> None:
-    done = here(command, *["show"] * (command == "config"), "--help")
+    done = here(command, *SUBCOMMANDS.get(command, ()), "--help")
     lines = done.out.splitlines()
     assert done.status == 0
     assert len(lines) <= 30

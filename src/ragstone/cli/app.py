@@ -12,6 +12,7 @@ from ragstone.cli import (
     asking,
     care,
     configuration,
+    doctor,
     documents,
     evaluating,
     importing,
@@ -20,6 +21,7 @@ from ragstone.cli import (
     memory,
     searching,
     serving,
+    support,
     tuning,
     voting,
 )
@@ -76,13 +78,14 @@ _add(documents.list_documents, "list", "ragstone list --filter type:markdown")
 _add(documents.delete, "delete", "ragstone delete notes/old-plan.md")
 _add(care.verify, "verify", "ragstone verify --json")
 _add(documents.stats, "stats", "ragstone stats --collection papers")
-_add(care.doctor, "doctor", "ragstone doctor --repair")
+_add(doctor.doctor, "doctor", "ragstone doctor --repair")
 _add(care.compact, "compact", "ragstone compact --purge")
 _add(importing.import_store, "import", "ragstone import llamaindex ./storage --collection papers --dry-run")
 _add(importing.rollback, "rollback", "ragstone rollback --collection papers")
 app.add_typer(configuration.app)
 app.add_typer(memory.app)
 app.add_typer(keys.app)
+app.add_typer(support.app)
 _add(
     tuning.tune, "tune", "ragstone tune --recall 0.98 --p95-ms 1 --memory-mb 200 --picture front.svg --apply"
 )
