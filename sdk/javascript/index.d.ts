@@ -91,8 +91,17 @@ export interface DocumentText {
 
 export interface Job {
   readonly id: string;
-  readonly state: string;
+  readonly state: "queued" | "running" | "done" | "failed" | "cancelled";
+  /** `progress`, `result` and `error` among others. */
   readonly [member: string]: unknown;
+}
+
+/** A text to add. It replaces the document of the same uri; without one, one is made of its content. */
+export interface Text {
+  readonly text: string;
+  readonly uri?: string;
+  readonly title?: string;
+  readonly metadata?: Readonly<Record<string, MetadataValue>>;
 }
 
 export interface Turn {
@@ -149,16 +158,16 @@ export class Client {
   ready(options?: CallOptions): Promise<boolean>;
   documents(options?: CallOptions & { readonly offset?: number; readonly limit?: number }): Promise<DocumentPage>;
   document(uri: string, options?: CollectionOptions & { readonly start?: number }): Promise<DocumentText>;
-  add(
-    texts: readonly string[],
-    options?: CollectionOptions & {
-      readonly uris?: readonly string[];
-      readonly metadata?: readonly Readonly<Record<string, MetadataValue>>[];
-    },
-  ): Promise<Readonly<Record<string, unknown>>>;
+  /** Searchable once it resolves; the uris in the order of the texts. */
+  add(texts: readonly (string | Text)[], options?: CollectionOptions): Promise<{ readonly uris: readonly string[] }>;
   upload(name: string, content: Blob | BufferSource | string, options?: CollectionOptions): Promise<Job>;
-  delete(uri: string, options?: CollectionOptions): Promise<Readonly<Record<string, unknown>>>;
+  /** All folders that the service was started with, if none is named. */
+  index(paths?: readonly string[], options?: CollectionOptions): Promise<Job>;
+  /** All of them or, where one is unknown, none. */
+  delete(uris: readonly string[], options?: CollectionOptions): Promise<{ readonly removed: number }>;
   job(id: string, options?: CallOptions): Promise<Job>;
+  waitForJob(id: string, options?: CallOptions & { readonly timeoutMs?: number }): Promise<Job>;
+  cancelJob(id: string, options?: CallOptions): Promise<Job>;
 }
 
 /**

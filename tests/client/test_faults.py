@@ -60,10 +60,10 @@ def test_a_cut_connection_is_made_again(either: Either, scripted: ScriptedServer
 def test_what_would_act_twice_is_not_sent_again(either: Either, scripted: ScriptedServer) -> None:
     scripted.plays(b"")
     with pytest.raises(ClientError) as cut:
-        either(scripted.url).call("add", ["a text without a uri"])
+        either(scripted.url).call("upload", "a.md", b"text")
     assert cut.value.code == "cut"
     with pytest.raises(ClientError):
-        either(scripted.url).call("upload", "a.md", b"text")
+        either(scripted.url).call("index", ["/papers"])
     assert len(scripted.requests) == 2
 
 

@@ -1,10 +1,13 @@
-import { attempts } from "./attempts.js";
+import { attempts, pause } from "./attempts.js";
 import { ClientError } from "./errors.js";
 import { Exchange, problem } from "./exchange.js";
 import { answerEvents } from "./stream.js";
 
 const TIMEOUT_MS = 75_000; // the service itself gives an answer up after 60 s and says so
 const RETRIES = 3;
+const FIRST_POLL_S = 0.1; // a text of a page is indexed in that time
+const LONGEST_POLL_S = 2;
+const ENDED = new Set(["done", "failed", "cancelled"]);
 
 /** A service's calls. Holds no connection. Types, limits and errors are in index.d.ts. */
 export class Client {
@@ -66,28 +69,51 @@ export class Client {
     return this.#json("GET", "/api/document", { asked: pairs({ uri, start, collection }), signal });
   }
 
-  /** Add texts as documents. Repeated after a lost connection only with `uris`, else a text would be added twice. */
-  add(texts, { uris, metadata, collection, signal } = {}) {
-    const body = { texts, uris, metadata, collection };
-    return this.#json("POST", "/api/documents", { body, signal, idempotent: uris !== undefined });
+  /** Add texts as documents. Without a uri one is made of the text: sending it twice adds it once. */
+  add(texts, { collection, signal } = {}) {
+    const given = texts.map((text) => (typeof text === "string" ? { text } : text));
+    return this.#json("POST", "/api/texts", { body: { texts: given, collection }, signal });
   }
 
-  /** Send a file to be indexed under `name`; the job that does it. Not repeated after a lost connection. */
+  /** Send a file; the job that makes it the document `upload:<name>`. Not repeated after a lost connection. */
   upload(name, content, { collection, signal } = {}) {
     const form = new FormData();
     form.append("file", content instanceof Blob ? content : new Blob([content]), name);
-    if (collection !== undefined) form.append("collection", collection);
-    return this.#json("POST", "/api/documents", { form, signal, idempotent: false });
+    return this.#json("POST", "/api/documents", { asked: pairs({ collection }), form, signal, idempotent: false });
   }
 
-  /** Remove a document. */
-  delete(uri, { collection, signal } = {}) {
-    return this.#json("DELETE", "/api/documents", { asked: pairs({ uri, collection }), signal });
+  /** Index folders of the service's machine; the job that does it. Not repeated after a lost connection. */
+  index(paths = [], { collection, signal } = {}) {
+    return this.#json("POST", "/api/index", { body: { paths, collection }, signal, idempotent: false });
+  }
+
+  /** Remove documents. */
+  delete(uris, { collection, signal } = {}) {
+    const asked = [...uris.map((uri) => ["uri", uri]), ...pairs({ collection })];
+    return this.#json("DELETE", "/api/documents", { asked, signal });
   }
 
   /** How far a job is. */
   job(id, { signal } = {}) {
     return this.#json("GET", `/api/jobs/${encodeURIComponent(id)}`, { signal });
+  }
+
+  /** A job once it has ended, well or not; asked at growing intervals. */
+  async waitForJob(id, { timeoutMs = 600_000, signal } = {}) {
+    const ends = performance.now() + timeoutMs;
+    for (let wait = FIRST_POLL_S; ; wait = Math.min(2 * wait, LONGEST_POLL_S)) {
+      const job = await this.job(id, { signal });
+      if (ENDED.has(job.state)) return job;
+      if (performance.now() + wait * 1000 > ends) {
+        throw new ClientError(`job ${id} has not ended after ${timeoutMs / 1000} s`, { code: "timeout" });
+      }
+      await pause(wait, signal);
+    }
+  }
+
+  /** Stop a job at its next document; what was acknowledged is kept. */
+  cancelJob(id, { signal } = {}) {
+    return this.#json("DELETE", `/api/jobs/${encodeURIComponent(id)}`, { signal });
   }
 
   #json(method, path, { asked = [], body, form, signal, idempotent = true, retries = this.#retries, accepted } = {}) {

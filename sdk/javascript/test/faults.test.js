@@ -54,10 +54,38 @@ against("a cut connection is made again", ["", "HTTP/1.1 200 OK\r\nContent-Lengt
 });
 
 against("what would act twice is not sent again", [""], async (server, client) => {
-  await assert.rejects(client().add(["a text without a uri"]), { code: "cut" });
   await assert.rejects(client().upload("a.md", "text"), { code: "cut" });
+  await assert.rejects(client().index(["/papers"]), { code: "cut" });
   assert.equal(server.requests.length, 2);
-  assert.match(server.requests[1], /name="file"; filename="a.md"/);
+});
+
+against("a file is sent as a form", [json({ id: "j1", state: "queued" })], async (server, client) => {
+  assert.equal((await client().upload("a.md", "# text", { collection: "papers" })).id, "j1");
+  assert.match(server.requests[0], /^POST \/api\/documents\?collection=papers HTTP/);
+  assert.match(server.requests[0], /name="file"; filename="a.md"\r\n[^]*\r\n\r\n# text\r\n/);
+});
+
+against("texts are sent with what is said of them", [json({ uris: ["a", "b"] })], async (server, client) => {
+  assert.deepEqual(await client().add(["one", { text: "two", uri: "b" }]), { uris: ["a", "b"] });
+  assert.match(server.requests[0], /\{"texts":\[\{"text":"one"\},\{"text":"two","uri":"b"\}\]\}$/);
+});
+
+against("documents are removed by uri", [json({ removed: 2 })], async (server, client) => {
+  assert.deepEqual(await client().delete(["a b", "c"], { collection: "papers" }), { removed: 2 });
+  assert.match(server.requests[0], /^DELETE \/api\/documents\?uri=a\+b&uri=c&collection=papers HTTP/);
+});
+
+against(
+  "a job is waited for until it has ended",
+  [json({ id: "j 1", state: "queued" }), json({ id: "j 1", state: "running" }), json({ id: "j 1", state: "failed" })],
+  async (server, client) => {
+    assert.equal((await client().waitForJob("j 1")).state, "failed");
+    assert.match(server.requests[2], /^GET \/api\/jobs\/j%201 HTTP/);
+  },
+);
+
+against("a job that does not end is given up", [json({ id: "j", state: "running" })], async (_, client) => {
+  await assert.rejects(client().waitForJob("j", { timeoutMs: 150 }), { code: "timeout" });
 });
 
 test("nobody there is named", async () => {

@@ -13,10 +13,11 @@ export async function use(): Promise<string> {
   }
   const page = await client.documents({ limit: 10 });
   const next: number | null = page.next_offset;
-  await client.add(["text"], { uris: ["a"], metadata: [{ year: 2024 }] });
-  await client.upload("a.md", "text");
+  await client.add(["text", { text: "text", uri: "a", metadata: { year: 2024 } }], { collection: "papers" });
+  const job = await client.waitForJob((await client.upload("a.md", "text")).id);
+  if (job.state === "failed") console.log(job["error"]);
   try {
-    await client.delete("a");
+    await client.delete(["a"]);
   } catch (error) {
     if (error instanceof ServiceError) return `${error.status} ${error.code} ${error.hint}`;
   }

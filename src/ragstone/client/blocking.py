@@ -173,5 +173,8 @@ class Client:
     document = _method(calls.document)
     add = _method(calls.add)
     upload = _method(calls.upload)
+    index = _method(calls.index)
     delete = _method(calls.delete)
     job = _method(calls.job)
+    wait_for_job = _method(calls.wait_for_job)
+    cancel_job = _method(calls.cancel_job)

@@ -14,12 +14,16 @@ from urllib.parse import quote
 
 from ragstone.client import decoding
 from ragstone.client.attempts import attempts
+from ragstone.client.errors import ClientError
 from ragstone.client.exchange import Call, json_of
 from ragstone.client.service import Service
-from ragstone.client.steps import Flow
+from ragstone.client.steps import Flow, Pause
 from ragstone.client.streams import answer_events
 from ragstone.errors import InputError
 from ragstone.types import Answer, Metadata, SearchMode, SearchResult, Turn
+
+FIRST_POLL_S = 0.1  # a text of a page is indexed in that time
+LONGEST_POLL_S = 2.0
 
 
 def search(
@@ -97,7 +101,7 @@ def document(
     service: Service, uri: str, *, start: int = 0, collection: str | None = None
 ) -> Flow[decoding.DocumentText]:
     """A document's text; of a large one the 400,000 characters around `start`."""
-    asked = [("uri", uri), ("start", str(start)), *([("collection", collection)] if collection else [])]
+    asked = [("uri", uri), ("start", str(start)), *_in(collection)]
     return decoding.document_text((yield from _json(service, Call("GET", "/api/document", asked))))
 
 
@@ -106,38 +110,97 @@ def add(
     texts: Sequence[str],
     *,
     uris: Sequence[str] | None = None,
+    titles: Sequence[str] | None = None,
     metadata: Sequence[Metadata] | None = None,
     collection: str | None = None,
-) -> Flow[Any]:
-    """Add texts as documents; see `Ragstone.add`. A uri that exists gets the new text. What the service says about it.
+) -> Flow[tuple[str, ...]]:
+    """Add texts as documents; their uris, in order. Searchable when it returns; see `Ragstone.add`.
 
-    Repeated after a lost connection only with `uris`: without them a text would be added twice.
+    A text replaces the one with the same uri, which without `uris` is made of its content: sent twice, it is added
+    once.
     """
-    members = {"texts": list(texts), "uris": uris, "metadata": metadata, "collection": collection}
-    body = _encoded({name: value for name, value in members.items() if value is not None})
-    return (yield from _json(service, Call("POST", "/api/documents", body=body, idempotent=uris is not None)))
+    for name, listed in {"uris": uris, "titles": titles, "metadata": metadata}.items():
+        if listed is not None and len(listed) != len(texts):
+            raise InputError(f"{len(texts)} texts and {len(listed)} {name}", hint="give one for each text")
+    given: list[dict[str, Any]] = [{"text": text} for text in texts]
+    for member, values in {"uri": uris, "title": titles, "metadata": metadata}.items():
+        for entry, value in zip(given, values or (), strict=False):
+            entry[member] = value
+    body = _encoded({"texts": given, **({"collection": collection} if collection else {})})
+    found = yield from _json(service, Call("POST", "/api/texts", body=body))
+    with decoding.refused():
+        return tuple(str(uri) for uri in found["uris"])
 
 
 def upload(
     service: Service, name: str, content: bytes, *, collection: str | None = None
 ) -> Flow[decoding.Job]:
-    """Send a file to be indexed under `name`; the job that does it. Not repeated after a lost connection."""
+    """Send a file; the job that makes it the document `upload:<name>`. Not repeated after a lost connection."""
     if not name or any(character in name for character in '"\r\n\0'):
         raise InputError(f"not a file name: {name!r}", hint="a name without quotes and line breaks")
-    body, content_type = _multipart(name, content, collection)
-    call = Call("POST", "/api/documents", body=body, content_type=content_type, idempotent=False)
+    body, content_type = _multipart(name, content)
+    call = Call(
+        "POST",
+        "/api/documents",
+        _in(collection),
+        body=body,
+        content_type=content_type,
+        idempotent=False,
+    )
     return decoding.job((yield from _json(service, call)))
 
 
-def delete(service: Service, uri: str, *, collection: str | None = None) -> Flow[Any]:
-    """Remove a document; what the service says about it. Repeated after a lost connection."""
-    asked = [("uri", uri), *([("collection", collection)] if collection else [])]
-    return (yield from _json(service, Call("DELETE", "/api/documents", asked)))
+def index(
+    service: Service, paths: Sequence[str] = (), *, collection: str | None = None
+) -> Flow[decoding.Job]:
+    """Index folders of the service's own machine, all that it was started with if none is named; the job that does it.
+
+    Not repeated after a lost connection.
+    """
+    body = _encoded({"paths": list(paths), **({"collection": collection} if collection else {})})
+    call = Call("POST", "/api/index", body=body, idempotent=False)
+    return decoding.job((yield from _json(service, call)))
+
+
+def delete(service: Service, uris: Sequence[str], *, collection: str | None = None) -> Flow[int]:
+    """Remove documents; how many. All or, where one is unknown, none.
+
+    Where an answer was lost on its way, the repeated call says that they are unknown.
+    """
+    asked = [*(("uri", uri) for uri in uris), *_in(collection)]
+    found = yield from _json(service, Call("DELETE", "/api/documents", asked))
+    with decoding.refused():
+        return int(found["removed"])
 
 
 def job(service: Service, job_id: str) -> Flow[decoding.Job]:
     """How far a job is."""
-    return decoding.job((yield from _json(service, Call("GET", f"/api/jobs/{quote(job_id, safe='')}"))))
+    return decoding.job((yield from _json(service, Call("GET", _job_path(job_id)))))
+
+
+def wait_for_job(service: Service, job_id: str, *, timeout_s: float = 600.0) -> Flow[decoding.Job]:
+    """A job once it has ended, well or not; asked at growing intervals. Raises `ClientError` after `timeout_s`."""
+    ends_s = service.clock() + timeout_s
+    wait_s = FIRST_POLL_S
+    while not (found := (yield from job(service, job_id))).ended:
+        if service.clock() + wait_s > ends_s:
+            raise ClientError(f"job {job_id} has not ended after {timeout_s:g} s", code="timeout")
+        yield Pause(wait_s)
+        wait_s = min(2 * wait_s, LONGEST_POLL_S)
+    return found
+
+
+def cancel_job(service: Service, job_id: str) -> Flow[decoding.Job]:
+    """Stop a job at its next document; what was acknowledged is kept, and one that has ended stays as it is."""
+    return decoding.job((yield from _json(service, Call("DELETE", _job_path(job_id)))))
+
+
+def _job_path(job_id: str) -> str:
+    return f"/api/jobs/{quote(job_id, safe='')}"
+
+
+def _in(collection: str | None) -> list[tuple[str, str]]:
+    return [("collection", collection)] if collection else []
 
 
 def _json(service: Service, call: Call) -> Flow[Any]:
@@ -165,19 +228,15 @@ def _encoded(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=True, allow_nan=False).encode("ascii")
 
 
-def _multipart(name: str, content: bytes, collection: str | None) -> tuple[bytes, str]:
+def _multipart(name: str, content: bytes) -> tuple[bytes, str]:
     """A form with one file, and its content type (RFC 7578)."""
     boundary = secrets.token_hex(16)
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    parts = [
+    head = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
-        f"Content-Type: {kind}\r\n\r\n".encode(),
-        content,
-        b"\r\n",
-    ]
-    if collection is not None:
-        parts.append(
-            f'--{boundary}\r\nContent-Disposition: form-data; name="collection"\r\n\r\n{collection}\r\n'.encode()
-        )
-    parts.append(f"--{boundary}--\r\n".encode())
-    return b"".join(parts), f"multipart/form-data; boundary={boundary}"
+        f"Content-Type: {kind}\r\n\r\n"
+    )
+    return (
+        head.encode() + content + f"\r\n--{boundary}--\r\n".encode(),
+        f"multipart/form-data; boundary={boundary}",
+    )

@@ -34,11 +34,20 @@ class DocumentText:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work that the service does in the background. `members` is all that it says about it."""
+    """Work that the service does in the background.
+
+    `state` is `queued` or `running`, then `done`, `failed` or `cancelled`. `members` is all that the service says about
+    it, `progress`, `result` and `error` among that.
+    """
 
     id: str
     state: str
     members: Json
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in {"done", "failed", "cancelled"}
 
 
 @contextmanager
