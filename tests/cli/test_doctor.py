@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import site
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +56,38 @@ def test_a_model_that_is_not_there_is_named(here: Run, tmp_path: Path) -> None:
     done = here("doctor", env={"RAGSTONE_MODEL": str(tmp_path / "nowhere")})
     assert done.status == STATUS["model"]
     assert "failed  model" in done.out
+
+
+@pytest.mark.parametrize(
+    ("package", "call", "hint"),
+    [
+        ("tantivy", "checks.versions()", "pip install ragstone"),
+        ("uvicorn", "checks.service()", "pip install 'ragstone[server]'"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named(tmp_path: Path, package: str, call: str, hint: str) -> None:
+    for path in map(Path, site.getsitepackages() + sys.path):
+        for entry in path.iterdir() if path.name == "site-packages" else ():
+            if not entry.name.startswith(package) and not (tmp_path / entry.name).exists():
+                (tmp_path / entry.name).symlink_to(entry)
+    code = f"""
+from ragstone.cli import checks
+from ragstone.errors import RagstoneError
+try:
+    {call}
+except (RagstoneError, ModuleNotFoundError) as error:
+    print(error)
+"""
+    source = Path(checks.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={"PYTHONPATH": f"{source}:{tmp_path}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert package in done.stdout, done.stderr
+    assert hint in done.stdout
 
 
 def test_an_import_that_has_not_ended_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -36,9 +37,15 @@ RECALL_MARGIN = 0.03  # thirty queries of ten hits know a recall of .9 to ± .03
 
 def versions() -> str:
     """Packages that are there, load, and are new enough."""
-    import apsw
+    try:
+        import apsw
 
-    import ragstone.engine  # noqa: F401 - a package that is there but does not load shows here
+        import ragstone.engine  # noqa: F401 - a package that is there but does not load shows here
+    except ImportError as error:
+        raise RagstoneError(
+            f"a package does not load: {error}",
+            hint=f"{sys.executable} -m pip install ragstone, which brings what is missing",
+        ) from error
 
     versions = [f"ragstone {__version__}", f"Python {platform.python_version()}"]
     for package in ("faiss-cpu", "onnxruntime", "tantivy", "tokenizers"):
