@@ -32,6 +32,7 @@ ENVIRON = {"HOME": "/home/mara", "GITHUB_TOKEN": "ghp-in-the-environment", "EDIT
 LOG = """2026-11-21 WARNING ragstone: chat at https://mara:wine-red@chat.example failed with sk-0123456789abcdef
 2026-11-21 WARNING ragstone: Authorization: Bearer rgs_0123456789ab_abcdefghijklmnopqrstuvwxyz
 2026-11-21 WARNING ragstone: {"api_key": "k-written-out", "password":"p-written-out"} ghp-in-the-environment
+2026-11-21 WARNING ragstone: AUTH failed for redis-password
 2026-11-21 WARNING ragstone: /home/mara/notes/old.pdf is encrypted
 """
 SECRETS = (
@@ -81,7 +82,7 @@ def test_no_secret_document_or_title_is_in_it(settings: Settings) -> None:
     for secret in (*SECRETS, "vault", "secret-plan"):
         assert secret not in whole, secret
     assert "~/notes/old.pdf" in whole
-    assert "6 secret-looking values" in files["README.txt"]
+    assert "7 secret-looking values" in files["README.txt"]
 
 
 @given(

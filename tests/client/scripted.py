@@ -36,6 +36,10 @@ def stream(*events: tuple[str, Any]) -> bytes:
     return head + (f"{len(frames):x}\r\n".encode() + frames + b"\r\n" if frames else b"")
 
 
+class Held(bytes):
+    """Sent, and then nothing more comes: the connection stays open until the client goes."""
+
+
 class ScriptedServer:
     """Scripts are used in order, the last one again and again; `None` says nothing and waits for the client to go."""
 
@@ -75,9 +79,8 @@ class ScriptedServer:
                 connection.settimeout(10)
                 self.requests.append(_request(connection))
                 script = self.scripts[min(len(self.requests), len(self.scripts)) - 1]
-                if script is not None:
-                    connection.sendall(script)
-                else:
+                connection.sendall(script or b"")
+                if script is None or isinstance(script, Held):
                     while connection.recv(4096):
                         pass
                     self.left.set()

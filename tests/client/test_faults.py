@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from client.conftest import Either
-from client.scripted import ScriptedServer, json_response, refusal, response, stream
+from client.scripted import Held, ScriptedServer, json_response, refusal, response, stream
 from ragstone.client.asynchronous import AsyncClient
 from ragstone.client.attempts import LONGEST_WAIT_S, attempts
 from ragstone.client.blocking import Client
@@ -87,6 +87,20 @@ def test_a_silent_service_is_given_up_in_time(either: Either, scripted: Scripted
     assert len(scripted.requests) == 1
 
 
+def test_a_body_that_stops_coming_is_given_up_in_time(either: Either, scripted: ScriptedServer) -> None:
+    scripted.plays(Held(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{"))
+    with pytest.raises(ClientError) as late:
+        either(scripted.url, timeout_s=0.1).call("search", "x")
+    assert late.value.code == "timeout"
+    assert scripted.left.wait(10)
+
+
+def test_a_service_that_is_not_ready_is_no_error(either: Either, scripted: ScriptedServer) -> None:
+    scripted.plays(response(503, b'{"status":"unready"}', "Content-Type: application/json"))
+    assert either(scripted.url).call("ready") is False
+    assert len(scripted.requests) == 1
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -114,9 +128,10 @@ def test_a_redirect_is_not_followed(either: Either, scripted: ScriptedServer) ->
 def test_the_key_is_sent_and_never_shown(either: Either, scripted: ScriptedServer) -> None:
     scripted.plays(json_response(EMPTY))
     client = either(f"{scripted.url}/beside/", key="k-secret")
-    client.call("search", "c&d")
+    client.call("search", "c&d", top_k=3, collections=["a", "b"], filter="type:pdf", graph=False)
     request = scripted.requests[0]
-    assert request.startswith(b"GET /beside/api/search?q=c%26d&mode=hybrid HTTP/1.1\r\n")
+    asked = b"q=c%26d&mode=hybrid&collection=a&collection=b&k=3&filter=type%3Apdf&graph=false"
+    assert request.startswith(b"GET /beside/api/search?" + asked + b" HTTP/1.1\r\n")
     assert b"\r\nauthorization: bearer k-secret\r\n" in request.lower()
     assert "k-secret" not in repr(service_at(scripted.url, key="k-secret", timeout_s=1, retries=0))
 
@@ -163,6 +178,20 @@ def test_an_error_event_is_an_error(either: Either, scripted: ScriptedServer) ->
     with pytest.raises(ServiceError, match="Too long") as failed:
         either(scripted.url).listen("x")
     assert (failed.value.status, failed.value.code, failed.value.request_id) == (504, "timeout", "r-2")
+
+
+@pytest.mark.parametrize(("tokens", "requests"), [(0, 2), (1, 1)])
+def test_an_answer_that_the_service_stops_is_asked_for_again_before_its_first_token_only(
+    either: Either, scripted: ScriptedServer, tokens: int, requests: int
+) -> None:
+    stopping = ("error", {"status": 503, "code": "stopping", "detail": "Stopping.", "hint": ""})
+    scripted.plays(stream(*[("token", {"text": "a"})] * tokens, stopping), stream(("done", DONE)))
+    if tokens:
+        with pytest.raises(ServiceError, match="Stopping"):
+            either(scripted.url).listen("x")
+    else:
+        assert len(either(scripted.url).listen("x")) == 1
+    assert len(scripted.requests) == requests
 
 
 def test_events_of_a_later_version_are_passed_over(either: Either, scripted: ScriptedServer) -> None:

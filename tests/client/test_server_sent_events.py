@@ -21,7 +21,7 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[ServerEvent]]:
     for _ in range(draw(st.integers(0, 4))):
         name = draw(TEXT.filter(lambda text: not text.startswith(" ")))
         data = draw(st.lists(TEXT, min_size=1, max_size=3))
-        written += [f": remark{end}", f"event: {name}{end}", *(f"data: {line}{end}" for line in data), end]
+        written += [f"event: {name}{end}", f": remark{end}", *(f"data: {line}{end}" for line in data), end]
         expected.append(ServerEvent(name or "message", "\n".join(data)))
     written.append(f"event: never ended{end}:")  # a last \r waits for what follows it
     return "".join(written).encode(), expected

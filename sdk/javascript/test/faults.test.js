@@ -163,6 +163,22 @@ against(
   },
 );
 
+for (const [tokens, requests] of [[0, 2], [1, 1]]) {
+  const stopping = ["error", { status: 503, code: "stopping", detail: "Stopping.", hint: "" }];
+  const broken = stream(...Array(tokens).fill(["token", { text: "a" }]), stopping);
+  against(`an answer stopped after ${tokens} tokens`, [broken, stream(["done", DONE])], async (server, client) => {
+    const events = heard(client().askStream("x"));
+    if (tokens) await assert.rejects(events, { message: "Stopping." });
+    else assert.deepEqual(await events, ["done"]);
+    assert.equal(server.requests.length, requests);
+  });
+}
+
+against("a service that is not ready is no error", [response(503, '{"status":"unready"}')], async (server, client) => {
+  assert.equal(await client().ready(), false);
+  assert.equal(server.requests.length, 1);
+});
+
 test("events are the same however their bytes are cut", () => {
   for (const end of ["\n", "\r\n", "\r"]) {
     const text = [": remark", "event: token", "data: a", "data: b", "", "data:c", "", "event: never", ":"].join(end);
