@@ -20,6 +20,7 @@ from ragstone.cli.doctor import STATUS
 from ragstone.engine import Ragstone
 from ragstone.errors import RagstoneError
 from ragstone.importers.journal import Journal, folder_of, write
+from ragstone.keys import KeyStore
 from ragstone.settings import Settings
 from redis_server import RedisServer
 
@@ -62,7 +63,7 @@ def test_a_model_that_is_not_there_is_named(here: Run, tmp_path: Path) -> None:
     ("package", "call", "hint"),
     [
         ("tantivy", "checks.versions()", "pip install ragstone"),
-        ("uvicorn", "checks.service()", "pip install 'ragstone[server]'"),
+        ("uvicorn", "checks.service(Settings())", "pip install 'ragstone[server]'"),
     ],
 )
 def test_a_package_that_is_not_installed_is_named(tmp_path: Path, package: str, call: str, hint: str) -> None:
@@ -73,6 +74,7 @@ def test_a_package_that_is_not_installed_is_named(tmp_path: Path, package: str, 
     code = f"""
 from ragstone.cli import checks
 from ragstone.errors import RagstoneError
+from ragstone.settings import Settings
 try:
     {call}
 except (RagstoneError, ModuleNotFoundError) as error:
@@ -88,6 +90,15 @@ except (RagstoneError, ModuleNotFoundError) as error:
     )
     assert package in done.stdout, done.stderr
     assert hint in done.stdout
+
+
+def test_an_open_address_without_a_key_is_named(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, host="0.0.0.0")  # noqa: S104 - what a container has
+    with pytest.raises(RagstoneError, match=r"0\.0\.0\.0") as closed:
+        checks.service(settings)
+    assert closed.value.hint == "ragstone keys add NAME --may admin"
+    KeyStore(tmp_path).add("admin", permission="admin")
+    assert checks.service(settings) == checks.service(Settings(data_dir=tmp_path / "none")) == "installed"
 
 
 def test_an_import_that_has_not_ended_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import platform
 import shutil
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from ragstone.cli import terminal
 from ragstone.cli.invocation import Invocation
 from ragstone.errors import NotFoundError, RagstoneError
+from ragstone.keys import KeyStore
 from ragstone.version import __version__
 
 if TYPE_CHECKING:
@@ -98,8 +100,8 @@ def model(current: Invocation) -> str:
     return f"loaded and embedding in {time.perf_counter() - started_s:.1f} s"
 
 
-def service() -> str:
-    """What `serve` needs."""
+def service(settings: Settings) -> str:
+    """What `serve` needs: its packages, and a key where others can reach it."""
     for package in ("fastapi", "uvicorn"):
         try:
             metadata.version(package)
@@ -107,7 +109,19 @@ def service() -> str:
             raise RagstoneError(
                 f"{package} is not installed, so `serve` does not work", hint="pip install 'ragstone[server]'"
             ) from error
+    if not _is_loopback(settings.host) and not KeyStore(settings.data_dir).any_current():
+        raise RagstoneError(
+            f"host is {settings.host}, which others can reach, and nobody has a key: `serve` will refuse",
+            hint="ragstone keys add NAME --may admin",
+        )
     return "installed"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def store(engine: Ragstone, *, repair: bool) -> str:

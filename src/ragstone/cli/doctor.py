@@ -90,7 +90,7 @@ def examine(current: Invocation, *, repair: bool = False) -> list[Finding]:
         return findings
     findings += [
         _checked("model", lambda: checks.model(current)),
-        _checked("service", checks.service),
+        _checked("service", lambda: checks.service(known)),
     ]
     with current.engine() as engine:
         findings.append(_checked("store", lambda: checks.store(engine, repair=repair)))
