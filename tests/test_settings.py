@@ -65,6 +65,11 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "rate_burst": ("7", 7),
     "rate_redis_url": ("redis://localhost:6380/1", SecretStr("redis://localhost:6380/1")),
     "request_timeout_s": ("2.5", 2.5),
+    "enable_metrics": ("true", True),
+    "warm_up": ("false", False),
+    "max_upload_bytes": ("1000", 1000),
+    "webhook_url": ("https://example.test/hook/", "https://example.test/hook/"),
+    "webhook_secret": ("whsec_k", SecretStr("whsec_k")),
     "log_level": ("DEBUG", "debug"),
     "log_levels": ("server=debug,access=warning", ("server=debug", "access=warning")),
     "log_format": ("JSON", "json"),
@@ -75,6 +80,7 @@ SECRETS = {
     "embedding_api_key": "sk-hush",
     "chat_api_key": "sk-hush",
     "reranker_api_key": "sk-hush",
+    "webhook_secret": "sk-hush",
     "cache_redis_url": "redis://:sk-hush@localhost",
 }
 

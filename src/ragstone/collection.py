@@ -62,9 +62,27 @@ RETRY_S = 1.0
 KEYWORD_FOLDER = "keyword"
 SEGMENTS_FOLDER = "segments"
 
+# A collection's memory is a collection beside it, `<name>.memory`; with a Redis, the copy `<name>.memory-redis`.
+MEMORY_SUFFIX = ".memory"
+MEMORY_COPY_SUFFIX = "-redis"
+
 _NO_SPACE = os.strerror(errno.ENOSPC)
 
 logger = logging.getLogger("ragstone")
+
+
+def holds_memories(name: str) -> bool:
+    """Whether a collection's name is that of a memory: no documents go in there, and no list shows it."""
+    return name.removesuffix(MEMORY_COPY_SUFFIX).endswith(MEMORY_SUFFIX)
+
+
+def documents_only(name: str) -> str:
+    """The name of a collection; raises `InputError` for that of a memory, whose entries are not documents."""
+    if holds_memories(name):
+        raise InputError(
+            f"{name!r} is a memory, not a collection of documents", hint="see: ragstone memory --help"
+        )
+    return name
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import secrets
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -27,13 +29,14 @@ from ragstone.answering.chat_model import ChatModel, OpenAIChatModel
 from ragstone.answering.prompt import standalone_question
 from ragstone.answering.templates import BUILT_IN, Templates, load_templates
 from ragstone.caches import EngineCaches
-from ragstone.collection import Collection
+from ragstone.collection import Collection, documents_only, holds_memories
 from ragstone.documents.limits import ReadLimits
 from ragstone.documents.pool import ReaderPool
 from ragstone.embedding import load_embedder
 from ragstone.embedding.batch_embedder import BatchEmbedder
 from ragstone.errors import InputError, NoCollectionError, NotFoundError, RagstoneError
 from ragstone.expansions import reworded
+from ragstone.given_files import GivenFile, add_files
 from ragstone.index.plans import Plan
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.maintenance import VerifyReport
@@ -143,11 +146,12 @@ class Ragstone:
         self,
         paths: Sequence[str | Path],
         *,
+        collection: str | None = None,
         llm: bool | None = None,
         progress: Callable[[IndexProgress], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> IndexReport:
-        """Bring the collection in step with files and folders, and say what was done.
+        """Bring a collection, the engine's own if none is named, in step with files and folders; says what was done.
 
         Unchanged files cost one `stat`; only changed chunks are embedded; documents whose files are gone
         from `paths` are removed. Calling it again resumes. Files that cannot be read are in the report. `llm` (the
@@ -162,10 +166,9 @@ class Ragstone:
                 raise NotFoundError(f"no file or folder {root}", hint="check the path; nothing was changed")
         asks = self._settings.graph_extractor == "llm" if llm is None else llm
         namer = self._namer() if asks else None
-        limits = ReadLimits(file_bytes=self._settings.max_file_bytes)
-        with ReaderPool(workers=self._settings.reader_workers, limits=limits) as pool:
+        with self._readers() as pool:
             return ingest.index_files(
-                self._collection(create=True),
+                self._writable(collection),
                 roots,
                 embedder=self._embedding(),
                 pool=pool,
@@ -179,10 +182,36 @@ class Ragstone:
             )
 
     @_timed
+    def add_files(
+        self,
+        files: Sequence[GivenFile],
+        *,
+        collection: str | None = None,
+        progress: Callable[[IndexProgress], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> IndexReport:
+        """Add files under uris of the caller's choice, whatever they are called on disk; they may go afterwards.
+
+        A file replaces the document with the same uri, and none is ever removed because its file is gone. Files that
+        cannot be read are in the report, by uri. Raises the errors of `index`.
+        """
+        with self._readers() as pool:
+            return add_files(
+                self._writable(collection),
+                files,
+                embedder=self._embedding(),
+                pool=pool,
+                chunk_tokens=self._settings.chunk_tokens,
+                progress=progress or (lambda _: None),
+                cancelled=cancelled or (lambda: False),
+            )
+
+    @_timed
     def add(
         self,
         texts: Sequence[str],
         *,
+        collection: str | None = None,
         uris: Sequence[str] | None = None,
         titles: Sequence[str] | None = None,
         metadata: Sequence[Metadata] | None = None,
@@ -203,10 +232,10 @@ class Ragstone:
             return []
         if vectors is not None:
             rows = unit_rows(vectors, len(given))
-            add_vectors(self._collection(create=True), given, rows, model_id=model, precision=precision)
+            add_vectors(self._writable(collection), given, rows, model_id=model, precision=precision)
         else:
             add_texts(
-                self._collection(create=True),
+                self._writable(collection),
                 given,
                 embedder=self._embedding(),
                 chunk_tokens=self._settings.chunk_tokens,
@@ -214,14 +243,36 @@ class Ragstone:
         return [text.uri for text in given]
 
     @_timed
-    def delete(self, uris: Sequence[str]) -> int:
+    def delete(self, uris: Sequence[str], *, collection: str | None = None) -> int:
         """Remove documents; how many. Raises `NotFoundError` for an unknown uri and then removes none."""
-        collection = self._collection()
-        with collection.writing():
-            with collection.catalog.transaction() as db:
+        home = self._collection(documents_only(collection or self._settings.collection))
+        with home.writing():
+            with home.catalog.transaction() as db:
                 ids = documents.document_ids(db, list(dict.fromkeys(uris)))
                 documents.delete_documents(db, ids)
-            collection.follow_changes()
+            home.follow_changes()
+        return len(ids)
+
+    @_timed
+    def drop(self, collection: str) -> int:
+        """Remove a whole collection with its folder; how many documents it had. There is no way back.
+
+        Searches that run in it meanwhile may fail with `StoreError`; a process that has it open sees it empty. Raises
+        `NotFoundError`, `LockedError`, `InputError` for a memory, which `forget` empties.
+        """
+        home = self._collection(documents_only(collection))
+        with home.writing():
+            with home.catalog.transaction() as db:
+                ids = [found.id for found in documents.list_documents(db)]
+                documents.delete_documents(db, ids)
+            with self._loading:
+                self._collections.pop(collection, None)
+                self._recalls.pop(collection, None)
+                aside = home.folder.with_name(f".{collection}.dropped-{secrets.token_hex(4)}")
+                home.folder.rename(aside)  # from here on the name is free
+        home.catalog.close()
+        shutil.rmtree(aside)
+        self._caches.forget()
         return len(ids)
 
     # -- ask a question ----------------------------------------------------------------------------------
@@ -399,22 +450,26 @@ class Ragstone:
         name = collection or self._settings.collection
         return searching.vote(self._collection(name), query, chunk_id, value, self._embedding)
 
-    def votes(self) -> list[Vote]:
+    def votes(self, *, collection: str | None = None) -> list[Vote]:
         """The votes of the collection, oldest first."""
-        with self._collection().catalog.reading() as db:
+        with self._collection(collection).catalog.reading() as db:
             return votes.every(db)
 
-    def take_back_votes(self, ids: Sequence[int] | None = None) -> int:
+    def take_back_votes(self, ids: Sequence[int] | None = None, *, collection: str | None = None) -> int:
         """Undo votes, all of them if no ids are given; how many there were."""
-        with self._collection().catalog.transaction() as db:
+        with self._collection(collection).catalog.transaction() as db:
             return votes.remove(db, ids)
 
     # -- look -----------------------------------------------------------------------------------------------
 
-    def documents(self, *, filter: str | None = None) -> list[DocumentInfo]:  # noqa: A002
+    def documents(
+        self,
+        *,
+        filter: str | None = None,  # noqa: A002  - the word users know
+        collection: str | None = None,
+    ) -> list[DocumentInfo]:
         """The documents (that pass a filter), by uri."""
-        collection = self._collection()
-        with collection.catalog.reading() as db:
+        with self._collection(collection).catalog.reading() as db:
             return documents.list_documents(db, filter_text=filter)
 
     def document(self, uri: str, *, collection: str | None = None) -> tuple[DocumentInfo, str]:
@@ -428,16 +483,31 @@ class Ragstone:
             return documents.document_info(db, document_id), documents.document_text(db, document_id)
 
     @property
+    def settings(self) -> Settings:
+        """What the engine was opened with."""
+        return self._settings
+
+    def embedder(self) -> Embedder:
+        """The engine's embedding model, loaded now if it was not; the engine closes it. Raises `ModelError`."""
+        return self._embedding()
+
+    @property
     def collection(self) -> str:
         """The name of the collection that is meant where none is named."""
         return self._settings.collection
 
     def collections(self) -> list[str]:
-        """The names of the collections in the data directory."""
+        """The names of the collections of documents in the data directory; memories are not among them."""
         home = self._settings.data_dir / "collections"
         if not home.is_dir():
             return []
-        return sorted(path.name for path in home.iterdir() if (path / "catalog.sqlite").is_file())
+        return sorted(
+            path.name
+            for path in home.iterdir()
+            if COLLECTION_NAME.fullmatch(path.name)
+            and not holds_memories(path.name)
+            and (path / "catalog.sqlite").is_file()
+        )
 
     def version(self, collections: Sequence[str] | None = None) -> tuple[tuple[str, int], ...]:
         """What differs from before whenever anybody has written to the collections (the engine's own if not given).
@@ -447,9 +517,14 @@ class Ragstone:
         names = list(collections) if collections else [self._settings.collection]
         return tuple((name, self._collection(name).catalog.version()) for name in names)
 
-    def stats(self) -> Stats:
-        """The collection in numbers; zeros before the first write."""
-        name, names = self._settings.collection, tuple(self.collections())
+    def stats(self, *, collection: str | None = None) -> Stats:
+        """The collection in numbers; zeros for the engine's own before the first write.
+
+        Raises `NotFoundError` for another collection that is not there.
+        """
+        name, names = collection or self._settings.collection, tuple(self.collections())
+        if collection is not None and collection not in {*names, self._settings.collection}:
+            raise self._no_collection(collection)
         return replace(
             collection_stats(self._collection(name) if name in names else None, name),
             collections=names,
@@ -479,13 +554,17 @@ class Ragstone:
             shared=self._caches.shared,
         )
 
+    def forget_caches(self) -> None:
+        """Drop every kept answer and search result, in a shared cache too. Raises `StoreError` when that is away."""
+        self._caches.forget()
+
     def metrics_text(self) -> str:
         """What the engine's monitor has seen, in Prometheus's text format."""
         return self.monitor.to_prometheus()
 
-    def sample_vectors(self, limit: int) -> Matrix:
+    def sample_vectors(self, limit: int, *, collection: str | None = None) -> Matrix:
         """(≤ limit, dim) float32 unit vectors, spread evenly over the collection's; (0, 0) when it is empty."""
-        dense = self._collection().snapshot().dense
+        dense = self._collection(collection).snapshot().dense
         return np.empty((0, 0), np.float32) if dense is None else dense.sample(limit)
 
     # -- care -----------------------------------------------------------------------------------------------
@@ -551,39 +630,54 @@ class Ragstone:
         self._caches.forget()
 
     @_timed
-    def apply_plan(self, plan: Plan, *, recall: float) -> None:
+    def apply_plan(self, plan: Plan, *, recall: float, collection: str | None = None) -> None:
         """Switch the collection to an index plan (from `ragstone.index.plans.make_plan`) and keep it.
 
         The new index is built beside the old one, measured, and only then swapped in; searches go on meanwhile.
         Raises `MismatchError`, changing nothing, when it does not reach `recall`; `LockedError`.
         """
-        collection = self._collection()
-        with collection.writing():
-            collection.apply_plan(plan, recall=recall)
+        home = self._collection(documents_only(collection or self._settings.collection))
+        with home.writing():
+            home.apply_plan(plan, recall=recall)
 
-    def rollback_plan(self) -> Plan | None:
+    def rollback_plan(self, *, collection: str | None = None) -> Plan | None:
         """Return to the plan before the one applied last; None: the collection chooses by its size again.
 
         Raises `InputError` when none was applied, `LockedError`.
         """
-        collection = self._collection()
-        with collection.writing():
-            return collection.roll_back_plan()
+        home = self._collection(documents_only(collection or self._settings.collection))
+        with home.writing():
+            return home.roll_back_plan()
 
     def warm_up(self) -> None:
-        """Load the models and open the collection now, and check its files in the background."""
+        """Load the models, open the collection and search it once, and check its files in the background."""
         embedder = self._embedding()
         embedder.embed_query("warm up")
         if self._has_reranker:
             self._reranking()
         if self._settings.collection in self.collections():
             self._collection().snapshot()
+            with suppress(RagstoneError):  # what is wrong will be said to who searches
+                self._warm_search()
             with self._loading:
                 if self._checker is None:
                     self._checker = threading.Thread(
                         target=self._check_in_background, name="ragstone-verify", daemon=True
                     )
                     self._checker.start()
+
+    def _warm_search(self) -> None:
+        """The first search maps files and starts threads; nobody waits for this one, and nobody counts it."""
+        asked = Query.checked(
+            "warm up",
+            top_k=self._settings.top_k,
+            mode="hybrid",
+            filter=None,
+            vector=None,
+            recall=self._settings.recall,
+            graph="on" if self._settings.graph else "off",
+        )
+        self._search(asked, [self._settings.collection])
 
     def _check_in_background(self) -> None:
         try:
@@ -625,6 +719,14 @@ class Ragstone:
 
     # -- what settings name ---------------------------------------------------------------------------------
 
+    def _readers(self) -> ReaderPool:
+        limits = ReadLimits(file_bytes=self._settings.max_file_bytes)
+        return ReaderPool(workers=self._settings.reader_workers, limits=limits)
+
+    def _writable(self, name: str | None) -> Collection:
+        """The collection for documents to go into, made if it is not there."""
+        return self._collection(documents_only(name or self._settings.collection), create=True)
+
     def _collection(self, name: str | None = None, *, create: bool = False) -> Collection:
         name = name or self._settings.collection
         if not COLLECTION_NAME.fullmatch(name):
@@ -635,12 +737,15 @@ class Ragstone:
             if name not in self._collections:
                 folder = self._settings.data_dir / "collections" / name
                 if not create and not (folder / "catalog.sqlite").is_file():
-                    raise NoCollectionError(
-                        f"no collection {name!r} in {self._settings.data_dir}",
-                        hint="make one with: ragstone index FOLDER",
-                    )
+                    raise self._no_collection(name)
                 self._collections[name] = Collection(folder)
             return self._collections[name]
+
+    def _no_collection(self, name: str) -> NoCollectionError:
+        return NoCollectionError(
+            f"no collection {name!r} in {self._settings.data_dir}",
+            hint="make one with: ragstone index FOLDER",
+        )
 
     def _embedding(self) -> Embedder:
         with self._loading:

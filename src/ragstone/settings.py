@@ -73,6 +73,11 @@ def _endpoint(url: str) -> str:
     return url.rstrip("/")
 
 
+def _webhook(url: str) -> str:
+    _endpoint(url)
+    return url  # as it is: a receiver may tell /hook and /hook/ apart
+
+
 def _redis(url: SecretStr) -> SecretStr:
     parts = urlsplit(url.get_secret_value())
     if parts.scheme.removesuffix("+cluster") not in {"redis", "rediss", "unix"}:
@@ -128,6 +133,7 @@ def _lower(value: object) -> object:
 
 FullPath = Annotated[Path, AfterValidator(_full_path)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+WebhookUrl = Annotated[str, AfterValidator(_webhook)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
@@ -328,6 +334,20 @@ class Settings(BaseModel):
     request_timeout_s: float = Field(
         default=60.0, gt=0, le=3600, description="seconds after which serve gives up a request"
     )
+    enable_metrics: bool = Field(default=False, description="serve figures for Prometheus at /metrics")
+    warm_up: bool = Field(
+        default=True, description="load model and index when serve starts, not with the first request"
+    )
+    # 500 MB: ten files of the largest size that is read.
+    max_upload_bytes: int = Field(
+        default=500_000_000, ge=1, le=1 << 40, description="largest upload, all its files together"
+    )
+    webhook_url: WebhookUrl | None = Field(
+        default=None, description="address that serve posts to when a job or an answer has ended"
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="key that webhooks are signed with, as Standard Webhooks has it (whsec_…)"
+    )
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
         default="info", description="least level written to <data_dir>/logs"
     )
@@ -439,6 +459,8 @@ WELL_KNOWN: Mapping[str, str] = {
     "OPENAI_MODEL": "chat_model",
     "MAX_CONTEXT_LENGTH": "max_context_length",
     "ENABLE_STREAMING": "enable_streaming",
+    "ENABLE_METRICS": "enable_metrics",
+    "DEFAULT_K_DOCUMENTS": "answer_k",
     "RAG_CPU_THREADS": "model_threads",
     "RAG_DEVICE": "device",
     "RAG_DISABLE": "disable_sources",
@@ -457,6 +479,8 @@ SUPERSEDED = frozenset(
     {
         "MAX_CONTEXT_LENGTH",
         "ENABLE_STREAMING",
+        "ENABLE_METRICS",
+        "DEFAULT_K_DOCUMENTS",
         "RAG_CPU_THREADS",
         "RAG_DEVICE",
         "RAG_DISABLE",
@@ -464,11 +488,14 @@ SUPERSEDED = frozenset(
         "RAG_MODEL",
     }
 )
-# What earlier services kept their index in, and what takes its place.
-GONE: Mapping[str, str] = dict.fromkeys(
-    ("FAISS_INDEX_PATH", "FAISS_METADATA_PATH"),
-    "take the index over with `ragstone import faiss <its folder>`",
-)
+# What earlier services were told besides, and what takes its place.
+GONE: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("FAISS_INDEX_PATH", "FAISS_METADATA_PATH"),
+        "take the index over with `ragstone import faiss <its folder>`",
+    ),
+    "RELOAD": "serve follows what other processes commit by itself",
+}
 
 
 def _from_environment(variables: Mapping[str, str], origin: Callable[[str], str]) -> Iterator[Found]:

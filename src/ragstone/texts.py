@@ -143,7 +143,7 @@ def checked_texts(
             raise InputError(f"text number {number} holds half a character (a lone surrogate)")
         if not text.strip():
             raise InputError(f"text number {number} is empty", hint="leave it out; there is nothing to find")
-        uri = uris[number] if uris else "text:" + hashlib.sha256(text.encode()).hexdigest()[:16]
+        uri = uris[number] if uris else text_uri(text)
         entry = metadata[number] if metadata else {}
         for key, value in entry.items():
             if not isinstance(value, str | int | float | bool):
@@ -153,6 +153,11 @@ def checked_texts(
                 )
         given.append(Text(uri, titles[number] if titles else "", text, entry))
     return given
+
+
+def text_uri(text: str) -> str:
+    """What a text without a name is called; equal texts have equal names."""
+    return "text:" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def unit_rows(vectors: npt.ArrayLike, count: int) -> Matrix:

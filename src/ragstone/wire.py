@@ -186,6 +186,12 @@ def document_json(document: DocumentInfo) -> Json:
     }
 
 
+def memory_json(entry: object) -> Json:
+    """A memory's entry field by field, without the numbers that only its catalog uses."""
+    fields = plain_json(entry)
+    return {name: value for name, value in fields.items() if name not in {"document_id", "chunk_id"}}
+
+
 def error_json(error: RagstoneError) -> Json:
     """`{"code","message","hint"}`: what an error says, for programs."""
     return {"code": error.code, "message": error.message, "hint": error.hint}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prometheus_parser import parse
 
 from hashing_embedder import HashingEmbedder
+from prometheus_parser import parse
 from ragstone import Ragstone, Settings
 from ragstone.cli.documents import _details
 from ragstone.errors import InputError, NotFoundError

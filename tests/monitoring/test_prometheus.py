@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_parser import parse
 
+from prometheus_parser import parse
 from ragstone.monitoring.durations import BUCKETS_MS
 from ragstone.monitoring.monitor import PerformanceMonitor
 from ragstone.monitoring.records import Gauge

@@ -192,9 +192,9 @@ def test_the_settings_collection_is_the_corpus_and_the_others_are_the_domain(tmp
         assert [part["source"] for part in data["degraded"]] == ["corpus", "graph"]
         assert "no collection 'default'" in data["degraded"][0]["reason"]
         engine.add(["The ferry leaves at 7:40."])
-        for name in ("timetables", "default.memory"):
-            with Ragstone(tmp_path / "data", collection=name, embedder=HashingEmbedder()) as other:
-                other.add([f"The ferry of the {name} leaves at 8:15."])
+        engine.add(["The ferry of the timetables leaves at 8:15."], collection="timetables")
+        with open_memory(_settings(tmp_path), embedder=HashingEmbedder()) as memory:
+            memory.add("The ferry of the memory leaves at 8:15.")
         data = retriever.fetch(QUESTION).to_dict()
         assert [quote["text"] for quote in data["corpus_quotes"]] == ["The ferry leaves at 7:40."]
         assert [known["collection"] for known in data["domain_knowledge"]] == ["timetables"]

@@ -196,10 +196,10 @@ class Remembered:
 
 def memory_json(item: Recalled) -> dict[str, Any]:
     """A found memory: its fields, `score` and `sources`."""
-    from ragstone.wire import plain_json
+    from ragstone import wire
 
-    fields = plain_json(item.entry)
-    return {**_public(fields), "score": round(item.score, 6), "sources": plain_json(item.sources)}
+    scores = {"score": round(item.score, 6), "sources": wire.plain_json(item.sources)}
+    return {**wire.memory_json(item.entry), **scores}
 
 
 def show_memory(item: Recalled) -> None:
@@ -214,15 +214,11 @@ def show_memory(item: Recalled) -> None:
 
 
 def _audit_json(line: AuditLine) -> dict[str, Any]:
-    from ragstone.wire import plain_json
+    from ragstone import wire
 
-    fields = plain_json(line)
-    return {**_public(fields.pop("entry")), **fields}
-
-
-def _public(fields: dict[str, Any]) -> dict[str, Any]:
-    """Without the catalog's own numbers."""
-    return {name: value for name, value in fields.items() if name not in {"document_id", "chunk_id"}}
+    fields = wire.plain_json(line)
+    del fields["entry"]
+    return {**wire.memory_json(line.entry), **fields}
 
 
 def _remarks(line: AuditLine) -> list[str]:

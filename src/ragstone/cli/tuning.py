@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,13 +19,10 @@ from ragstone.errors import CancelledError, InputError
 
 if TYPE_CHECKING:
     from ragstone.engine import Ragstone
-    from ragstone.index.recommending import Recommendation
-    from ragstone.index.tuner import FAISSTuner, TuningProgress
-    from ragstone.index.tuning_results import TuningResult, TuningRun
+    from ragstone.index.tuner import TuningProgress
+    from ragstone.index.tuning_results import Targets, TuningResult, TuningRun
     from ragstone.types import Matrix
 
-# 200,000 × 384 float32 are 307 MB, and larger collections are searched in several segments.
-VECTORS_MAX = 200_000
 _FRONT_COLUMNS = "   p95 ms  recall@10  recall@100     memory    build  setting"
 
 _LEFT_OUT = {
@@ -79,32 +76,22 @@ def tune(
     """
     if rollback:
         return _roll_back(context, json_output=json_output)
-    from ragstone.index.tuner import FAISSTuner
+    from ragstone.index_tuning import Wish, tune_collection
 
     asked = None if queries is None else _query_vectors(queries)
     with invocation.of(context).engine() as engine:
-        vectors = _vectors(engine)
-        tuner = FAISSTuner(
-            vectors.shape[1],
-            target_p99_ms=None,
-            min_recall=recall,
-            target_p95_ms=p95_ms,
-            max_memory_mb=memory_mb,
-            objective=objective.value,
-        )
+        wish = Wish(recall, p95_ms, memory_mb, objective.value, budget or None)
         with stop_on_signal() as stopped, _progress() as progress:
-            run = tuner.tune(
-                vectors=vectors, queries=asked, budget_s=budget or None, progress=progress, cancelled=stopped
-            )
-        best = tuner.select_best(run)
-        _write_files(run, best, tuner, out=out, picture=picture)
+            tuned = tune_collection(engine, wish, queries=asked, progress=progress, cancelled=stopped)
+        run, best = tuned.run, tuned.best
+        _write_files(run, best, wish.targets, out=out, picture=picture)
         if run.stopped and apply:
             raise CancelledError("stopped; nothing was applied", hint="run it again, with a smaller --budget")
         applied = apply and not best.missed
         if applied:
             engine.apply_plan(best.plan, recall=recall)
     if json_output:
-        terminal.say_json(_run_json(run, best, applied=applied))
+        terminal.say_json({**tuned.to_json(), "applied": applied})
     else:
         _show(run, best, applied=applied, wanted=apply)
     return FAILED if best.missed else 0
@@ -123,25 +110,19 @@ def recommend(
 ) -> int:
     """Say which index suits a collection by its size, and why; measures nothing."""
     from ragstone.index.recommending import recommend as run
+    from ragstone.index_tuning import recommendation_json
 
     if vectors is None:
         with invocation.of(context).engine() as engine:
             vectors, dim = _size(engine)
     found = run(vectors, dim, memory_mb, recall)
     if json_output:
-        terminal.say_json(_recommendation_json(found, vectors, dim))
+        terminal.say_json(recommendation_json(found, vectors, dim))
     else:
         terminal.say(f"{found.plan} for {terminal.count(vectors, 'vector')} of {dim} numbers", style="bold")
         for reason in found.reasons:
             terminal.say(f"- {reason}")
     return 0
-
-
-def _vectors(engine: Ragstone) -> Matrix:
-    vectors = engine.sample_vectors(VECTORS_MAX)
-    if not len(vectors):
-        raise InputError("the collection has no vectors to measure on", hint="ragstone index PATH...")
-    return vectors
 
 
 def _size(engine: Ragstone) -> tuple[int, int]:
@@ -152,19 +133,6 @@ def _size(engine: Ragstone) -> tuple[int, int]:
             hint="ragstone recommend --vectors 100000 --dim 384",
         )
     return stats.chunks, stats.dim
-
-
-def _recommendation_json(found: Recommendation, count: int, dim: int) -> dict[str, Any]:
-    return {
-        **found.plan.to_json(),
-        "vectors": count,
-        "dim": dim,
-        "reasons": list(found.reasons),
-        "bytes_per_vector": found.bytes_per_vector,
-        "memory_bytes": found.memory_bytes,
-        "build_s": found.build_s,
-        "latency_ms": found.latency_ms,
-    }
 
 
 def _roll_back(context: typer.Context, *, json_output: bool) -> int:
@@ -203,23 +171,14 @@ def _progress() -> Iterator[Callable[[TuningProgress], None]]:
 
 
 def _write_files(
-    run: TuningRun, best: TuningResult, tuner: FAISSTuner, *, out: Path | None, picture: Path | None
+    run: TuningRun, best: TuningResult, targets: Targets, *, out: Path | None, picture: Path | None
 ) -> None:
     from ragstone.index.tuning_report import write_picture, write_results
 
     if out is not None:
         write_results(out, run, best)
     if picture is not None:
-        write_picture(picture, run, best, tuner.targets)
-
-
-def _run_json(run: TuningRun, best: TuningResult, *, applied: bool) -> dict[str, Any]:
-    from ragstone.index.tuning_results import pareto_front
-
-    whole = run.to_json()
-    whole.pop("results")
-    front = [result.to_json() for result in pareto_front(run)]
-    return {"best": best.to_json(), "applied": applied, "front": front, "measured": len(run), **whole}
+        write_picture(picture, run, best, targets)
 
 
 def _show(run: TuningRun, best: TuningResult, *, applied: bool, wanted: bool) -> None:

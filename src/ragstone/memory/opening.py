@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from ragstone.collection import MEMORY_COPY_SUFFIX, MEMORY_SUFFIX
 from ragstone.embedding import load_embedder
 from ragstone.errors import NotFoundError
 from ragstone.memory.shared_store import SharedMemoryStore
@@ -13,13 +14,10 @@ from ragstone.memory.tiers import Clock, Policy
 from ragstone.settings import Settings
 from ragstone.types import Embedder
 
-SUFFIX = ".memory"
-COPY_SUFFIX = "-redis"
-
 
 def memory_folder(settings: Settings) -> Path:
     """The collection that holds a collection's memory: each has one of its own, `<name>.memory` beside it."""
-    return settings.data_dir / "collections" / f"{settings.collection}{SUFFIX}"
+    return settings.data_dir / "collections" / f"{settings.collection}{MEMORY_SUFFIX}"
 
 
 def memory_policy(settings: Settings) -> Policy:
@@ -41,7 +39,7 @@ def open_memory(
     policy = memory_policy(settings)
     if settings.memory_redis_url is not None:
         return SharedMemoryStore(
-            folder.with_name(folder.name + COPY_SUFFIX),
+            folder.with_name(folder.name + MEMORY_COPY_SUFFIX),
             url=settings.memory_redis_url.get_secret_value(),
             name=settings.collection,
             embedder=embedder,

@@ -22,28 +22,28 @@ def prometheus_text(snapshot: Snapshot) -> str:
     operations = [found for found in snapshot.operations.values() if not found.stage]
     stages = [found for found in snapshot.operations.values() if found.stage]
     lines = [
-        *_family(
+        *family(
             "ragstone_uptime_seconds",
             "gauge",
             "Seconds since the monitor began.",
             [("", {}, snapshot.uptime_s)],
         ),
-        *_family("ragstone_operations_total", "counter", "Operations by outcome.", _outcomes(operations)),
+        *family("ragstone_operations_total", "counter", "Operations by outcome.", _outcomes(operations)),
     ]
     if snapshot.latencies:
-        lines += _family(
+        lines += family(
             "ragstone_operation_duration_seconds",
             "histogram",
             "What operations took.",
             _histograms(operations),
         )
-        lines += _family(
+        lines += family(
             "ragstone_stage_duration_seconds",
             "histogram",
             "What stages of operations took.",
             _histograms(stages),
         )
-    lines += _family(
+    lines += family(
         "ragstone_metric",
         "gauge",
         "The last value recorded of each metric.",
@@ -51,34 +51,34 @@ def prometheus_text(snapshot: Snapshot) -> str:
     )
     for name, gauges in _by_name(snapshot.gauges).items():
         samples = [("", gauge.labels, gauge.value) for gauge in gauges]
-        lines += _family(name, gauges[0].kind, gauges[0].help, samples)
+        lines += family(name, gauges[0].kind, gauges[0].help, samples)
     return "\n".join(lines) + "\n"
 
 
-_Sample = tuple[str, Mapping[str, str], float]  # what follows the family's name, labels, value
+Sample = tuple[str, Mapping[str, str], float]  # what follows the family's name, labels, value
 
 
-def _family(name: str, kind: str, text: str, samples: Iterable[_Sample]) -> Iterator[str]:
-    """The lines of one family; none where it has no samples."""
+def family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
+    """The lines of one family, without line feeds; none where it has no samples. Values are finite."""
     head = [f"# HELP {name} {_escaped(text)}", f"# TYPE {name} {kind}"]
     for suffix, labels, value in samples:
         yield from head
         head = []
-        yield f"{name}{suffix}{_labels(labels)} {_number(value)}"
+        yield f"{name}{suffix}{_labels(labels)} {number_text(value)}"
 
 
-def _outcomes(operations: Iterable[OperationFigures]) -> Iterator[_Sample]:
+def _outcomes(operations: Iterable[OperationFigures]) -> Iterator[Sample]:
     for found in operations:
         yield "", {"operation": found.operation, "outcome": "ok"}, found.count
         yield "", {"operation": found.operation, "outcome": "error"}, found.errors
 
 
-def _histograms(operations: Iterable[OperationFigures]) -> Iterator[_Sample]:
+def _histograms(operations: Iterable[OperationFigures]) -> Iterator[Sample]:
     bounds = [*(bound_ms / 1e3 for bound_ms in BUCKETS_MS), math.inf]
     for found in operations:
         labels = {"operation": found.operation, **({"stage": found.stage} if found.stage else {})}
         for bound, count in zip(bounds, accumulate(found.buckets), strict=True):
-            yield "_bucket", {**labels, "le": _number(bound)}, count
+            yield "_bucket", {**labels, "le": number_text(bound)}, count
         yield "_sum", labels, found.total_ms / 1e3
         yield "_count", labels, found.count
 
@@ -104,5 +104,6 @@ def _escaped(text: str, *, quotes: bool = False) -> str:
     return text.replace('"', '\\"') if quotes else text
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """A number as samples and a bucket's `le` have it; of infinities only that above all buckets."""
     return "+Inf" if value == math.inf else repr(value)  # all else is finite

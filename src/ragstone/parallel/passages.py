@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 
 from ragstone.engine import Ragstone
-from ragstone.memory.opening import SUFFIX as OF_MEMORIES
 from ragstone.parallel.sources import Found, Item, Request
 from ragstone.types import SearchMode, SearchResult
 from ragstone.wire import hit_json
@@ -102,11 +101,7 @@ class DomainSource:
 
     def _named(self, theme: str | None) -> list[str]:
         if self._by_theme is None:
-            return [
-                name
-                for name in self._engine.collections()
-                if name not in self._but_for and not name.endswith(OF_MEMORIES)
-            ]
+            return [name for name in self._engine.collections() if name not in self._but_for]
         if theme in self._by_theme:
             return [self._by_theme[theme]]
         return sorted(set(self._by_theme.values()))

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ragstone.collection import MEMORY_SUFFIX
 from ragstone.engine import Ragstone
-from ragstone.memory.opening import SUFFIX, memory_folder, open_memory, settings_embedder
+from ragstone.memory.opening import memory_folder, open_memory, settings_embedder
 from ragstone.monitoring.fetches import record_fetch
+from ragstone.monitoring.monitor import PerformanceMonitor
 from ragstone.parallel.graph import GraphSource
 from ragstone.parallel.names_graph import NamesGraph
 from ragstone.parallel.passages import DomainSource, PassageSource
@@ -29,14 +31,18 @@ _retriever: ParallelRetriever | None = None
 
 
 def open_retriever(
-    settings: Settings | None = None, *, engine: Ragstone | None = None, memory: Memory | None = None
+    settings: Settings | None = None,
+    *,
+    engine: Ragstone | None = None,
+    memory: Memory | None = None,
+    monitor: PerformanceMonitor | None = None,
 ) -> ParallelRetriever:
     """A retriever over what the settings name: their collection as `corpus`, the names in it as `graph`, all other
     collections as `domain`, and what is remembered for the collection, if anything is, as `persona`.
 
     `settings` default to `Settings.load()`. An `engine` or `memory` given is closed by its owner; without an engine,
-    both are opened over one model, and closed with the retriever. What the steps take goes to the process's monitor
-    (`get_performance_stats`). An analysis needs to be named: see
+    both are opened over one model, and closed with the retriever. What the steps take goes to `monitor`, or to the
+    process's own (`get_performance_stats`). An analysis needs to be named: see
     `ParallelRetriever`. Raises `SettingsError`, and the errors of opening a memory.
     """
     settings = settings or Settings.load()
@@ -56,13 +62,13 @@ def open_retriever(
         DomainSource(engine, but_for=[settings.collection]),
     ]
     if memory is not None:
-        kept_in = [settings.collection + SUFFIX]
+        kept_in = [settings.collection + MEMORY_SUFFIX]
         sources.append(PersonaSource(memory, version=partial(engine.version, kept_in)))
     return ParallelRetriever(
         sources,
         workers=settings.executor_workers,
         disabled=settings.disable_sources,
-        observe=record_fetch,
+        observe=partial(record_fetch, monitor=monitor),
         owned=owned,
     )
 
