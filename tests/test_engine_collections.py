@@ -52,12 +52,15 @@ def test_a_dropped_collection_leaves_no_file_and_its_name_can_be_used_again(engi
     assert [hit.text for hit in engine.search("granite", collections=["letters"]).hits] == ["slate"]
 
 
-def test_another_engine_sees_a_dropped_collection_empty(engine: Ragstone) -> None:
+def test_another_engine_sees_a_collection_go_and_come_again(engine: Ragstone) -> None:
     engine.add(["granite"], collection="letters")
     with Ragstone(engine.settings.data_dir, embedder=HashingEmbedder()) as other:
         assert other.search("granite", collections=["letters"]).hits
         engine.drop("letters")
-        assert other.search("granite", collections=["letters"]).hits == ()
+        with pytest.raises(NotFoundError):
+            other.search("granite", collections=["letters"])
+        engine.add(["slate"], collection="letters")
+        assert [hit.text for hit in other.search("slate", collections=["letters"]).hits] == ["slate"]
 
 
 def test_a_memory_is_in_no_list_and_takes_no_documents(engine: Ragstone, tmp_path: Path) -> None:

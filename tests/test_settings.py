@@ -168,6 +168,8 @@ def test_what_nothing_reads_any_more_is_said(load: Load, caplog: pytest.LogCaptu
     assert "FAISS_INDEX_PATH is not read any more" in caplog.text
     assert "line 2" in caplog.text
     assert "ragstone import faiss" in caplog.text
+    load(env={"RELOAD": "false"})
+    assert "RELOAD is not read any more" in caplog.text
 
 
 def test_the_strongest_source_wins_key_by_key(load: Load) -> None:

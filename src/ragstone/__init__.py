@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ragstone.engine import Ragstone
     from ragstone.faiss_index.index import FAISSIndex
     from ragstone.faiss_index.sharded import ShardedFAISSIndex
+    from ragstone.given_files import GivenFile
     from ragstone.importers.rollout import Rollout
     from ragstone.index.tuner import FAISSTuner
     from ragstone.index.tuning_results import TuningResult
@@ -60,6 +61,7 @@ __all__ = [
     "Client",
     "FAISSIndex",
     "FAISSTuner",
+    "GivenFile",
     "MemoryBackend",
     "MemoryCache",
     "MemoryConsolidator",
@@ -95,6 +97,7 @@ _LOADED_WHEN_NAMED = {
     "Client": "ragstone.client.blocking",
     "FAISSIndex": "ragstone.faiss_index.index",
     "FAISSTuner": "ragstone.index.tuner",
+    "GivenFile": "ragstone.given_files",
     "MemoryBackend": "ragstone.memory.backend",
     "MemoryCache": "ragstone.cache.memory_cache",
     "MemoryConsolidator": "ragstone.memory.consolidator",

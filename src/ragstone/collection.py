@@ -119,6 +119,7 @@ class Collection:
             raise kind(
                 f"cannot create {folder}: {error.strerror}", hint="choose another --data-dir"
             ) from error
+        self._opened_as = _file_number(folder)
         self.catalog = Catalog.open(folder / "catalog.sqlite")
         self.segments = SegmentStore(folder / SEGMENTS_FOLDER, self.catalog)
         self._lock = WriterLock(folder / "lock")
@@ -140,6 +141,11 @@ class Collection:
     def name(self) -> str:
         """The collection's name, its folder's."""
         return self.folder.name
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its folder is still the one that was opened: another process may have dropped it. 2 µs."""
+        return _file_number(self.folder) == self._opened_as
 
     def close(self) -> None:
         """Let go of files and connections; snapshots given out stay usable."""
@@ -482,6 +488,14 @@ class Collection:
     def _opened_identity(self) -> Identity | None:
         """The identity, after the segments were opened and mended: never inside their swap, which mending joins."""
         return self.snapshot().identity
+
+
+def _file_number(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

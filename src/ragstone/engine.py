@@ -257,23 +257,25 @@ class Ragstone:
     def drop(self, collection: str) -> int:
         """Remove a whole collection with its folder; how many documents it had. There is no way back.
 
-        Searches that run in it meanwhile may fail with `StoreError`; a process that has it open sees it empty. Raises
-        `NotFoundError`, `LockedError`, `InputError` for a memory, which `forget` empties.
+        Searches that run in it meanwhile may fail with `StoreError`. Raises `NotFoundError`, `LockedError`,
+        `InputError` for a memory (`forget` empties those), and `StoreError` when a shared cache does not answer.
         """
         home = self._collection(documents_only(collection))
-        with home.writing():
-            with home.catalog.transaction() as db:
-                ids = [found.id for found in documents.list_documents(db)]
-                documents.delete_documents(db, ids)
-            with self._loading:
-                self._collections.pop(collection, None)
-                self._recalls.pop(collection, None)
-                aside = home.folder.with_name(f".{collection}.dropped-{secrets.token_hex(4)}")
-                home.folder.rename(aside)  # from here on the name is free
+        self._caches.forget()
+        for left in home.folder.parent.glob(".*.dropped-*"):  # by a process that was killed here
+            shutil.rmtree(left, ignore_errors=True)
+        with home.writing(), self._loading:
+            with home.catalog.reading() as db:
+                count = documents.counts(db).documents
+            aside = home.folder.with_name(f".{collection}.dropped-{secrets.token_hex(4)}")
+            home.folder.rename(aside)  # from here on the name is free, in every process
+            self._collections.pop(collection, None)
+            keeper = self._recalls.pop(collection, None)
+        if keeper is not None:
+            keeper.wait()
         home.catalog.close()
         shutil.rmtree(aside)
-        self._caches.forget()
-        return len(ids)
+        return count
 
     # -- ask a question ----------------------------------------------------------------------------------
 
@@ -734,6 +736,10 @@ class Ragstone:
         with self._loading:
             if self._closing.is_set():
                 raise InputError("this engine is closed", hint="open another one")
+            known = self._collections.get(name)
+            if known is not None and not known.is_there:
+                known.catalog.close()
+                del self._collections[name]
             if name not in self._collections:
                 folder = self._settings.data_dir / "collections" / name
                 if not create and not (folder / "catalog.sqlite").is_file():

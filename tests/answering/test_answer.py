@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from chat_server import Peer, chat_server
 from samples import FERRY, LIGHTHOUSE, ScriptedModel, WordEmbedder, down, hit
 
+from chat_server import Peer, chat_server
 from ragstone.answering import OpenAIChatModel, answer_events
 from ragstone.answering.answer import EXTRACTIVE, NOTHING_FOUND, NOTHING_INDEXED
 from ragstone.answering.chat_model import Message

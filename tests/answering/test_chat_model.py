@@ -10,8 +10,8 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from chat_server import ChatServer, Peer, chat_server
 
+from chat_server import ChatServer, Peer, chat_server
 from ragstone.answering.chat_model import ChatDelta, Message, OpenAIChatModel
 from ragstone.errors import CancelledError, InputError, ModelError
 from ragstone.types import Usage

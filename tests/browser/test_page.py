@@ -52,6 +52,15 @@ WATCH_SHIFTS = """() => {
 }"""
 
 
+def test_the_interface_is_shown_route_by_route(service: LiveService, open_page: OpenPage) -> None:
+    page = open_page(f"{service.url}/api/docs")
+    route = page.locator("details.route", has_text="GET /api/search")
+    route.locator("summary").click()
+    expect(route).to_contain_text("q string, characters ≥ 1, characters ≤ 1,000")
+    expect(route).to_contain_text("hits list of object")
+    assert page.evaluate(CONTRAST) == []
+
+
 def ask(page: Page, question: str = QUESTION) -> None:
     page.fill("#question", question)
     page.press("#question", "Enter")

@@ -150,7 +150,7 @@ class LiveService:
         return self.request("POST", path, json.dumps(body).encode(), sent)
 
     def wait_ready(self) -> None:
-        wait_until(lambda: self.get("/health/ready").status == 200, "the service is ready")
+        wait_until(lambda: self.get("/health/startup").status == 200, "the service is ready")
 
 
 @contextmanager

@@ -7,25 +7,31 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ragstone.engine import Ragstone
-from ragstone.server.access import policy
+from ragstone.errors import SettingsError
 from ragstone.server.admission import Admission
 from ragstone.server.boundary import BoundedBody, Crowd, SecurityHeaders
+from ragstone.server.description import description
+from ragstone.server.documents_routes import documents
 from ragstone.server.door import Door
-from ragstone.server.indexing import BackgroundIndexing
+from ragstone.server.health_routes import health
+from ragstone.server.jobs_routes import jobs
+from ragstone.server.memory_routes import memory
+from ragstone.server.metrics import Measured, ServiceMetrics
 from ragstone.server.origins import Origins
 from ragstone.server.page import page_routes
 from ragstone.server.patience import Patience
 from ragstone.server.problems import UnexpectedErrors, add_problem_handlers
 from ragstone.server.request_log import RequestLog
-from ragstone.server.routes import api, health
+from ragstone.server.routes import api, metrics
 from ragstone.server.service import Service
+from ragstone.server.tuning_routes import tuning
+from ragstone.server.webhooks import MAKE_SECRET, Webhooks
+from ragstone.settings import Settings
 from ragstone.version import __version__
 
 ANSWER_LIMIT_S = 60.0  # FEATURES, reference defaults: stream timeout
@@ -44,26 +50,37 @@ def create_app(
 ) -> FastAPI:
     """The ASGI application over `engine`, which the caller opened and closes.
 
-    `paths` are indexed in the background once it has started; without `admission` it answers to this machine, without
-    keys. `streaming=False` refuses `/api/ask/stream`. What has not been answered after `answer_limit_s` seconds is cut.
+    `paths` are indexed in the background once it has started, and may be indexed again by request; without `admission`
+    it answers to this machine, without keys. `streaming=False` refuses `/api/ask/stream`. What has not been answered
+    after `answer_limit_s` seconds is cut. Raises `SettingsError` for a webhook without a secret.
     """
     admission = admission or Admission()
-    indexing = BackgroundIndexing(engine, paths)
+    seen = ServiceMetrics()
+    webhooks = _webhooks(engine.settings, seen)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = Service(engine, indexing=indexing, streaming=streaming, answer_limit_s=answer_limit_s)
+        service = Service(
+            engine,
+            roots=paths,
+            streaming=streaming,
+            answer_limit_s=answer_limit_s,
+            metrics=seen,
+            webhooks=webhooks,
+        )
         app.state.service = service
+        if webhooks is not None:
+            webhooks.start()
         start = asyncio.create_task(service.start())
         try:
             yield
         finally:
             start.cancel()
-            service.close()
-            await asyncio.to_thread(indexing.join, INDEXING_END_S)
+            await asyncio.wait([start])
+            await service.close(grace_s=INDEXING_END_S)
             await asyncio.to_thread(admission.rates.close)
 
-    routers = (api, health, page_routes(), _description_routes())
+    routers = (api, documents, jobs, memory, tuning, metrics, health, page_routes(), description)
     routes = [route for router in routers for route in router.routes]
     app = _Application(
         title="ragstone",
@@ -71,6 +88,7 @@ def create_app(
         lifespan=lifespan,
         openapi_url=None,  # every route comes by the routers, where it declares its policy
         middleware=[
+            Middleware(Measured, metrics=seen),
             Middleware(RequestLog),
             Middleware(UnexpectedErrors),
             Middleware(
@@ -94,17 +112,12 @@ def create_app(
     return app
 
 
-def _description_routes() -> APIRouter:
-    router = APIRouter(include_in_schema=False)
-
-    @router.get("/api/openapi.json")
-    @policy("open")
-    async def description(request: Request) -> Response:
-        """The routes with their parameters and limits."""
-        app: FastAPI = request.app
-        return JSONResponse(app.openapi())
-
-    return router
+def _webhooks(settings: Settings, seen: ServiceMetrics) -> Webhooks | None:
+    if settings.webhook_url is None:
+        return None
+    if settings.webhook_secret is None:
+        raise SettingsError("webhook_url is set and webhook_secret is not", hint=MAKE_SECRET)
+    return Webhooks(settings.webhook_url, settings.webhook_secret.get_secret_value(), outcome=seen.webhook)
 
 
 class _Application(FastAPI):

@@ -42,7 +42,7 @@ def load_assets() -> dict[str, Asset]:
 
 
 def page_routes() -> APIRouter:
-    """`/` and `/ui/<file>`."""
+    """`/`, `/api/docs` and `/ui/<file>`."""
     assets = load_assets()
     router = APIRouter(include_in_schema=False)
 
@@ -50,6 +50,11 @@ def page_routes() -> APIRouter:
     @policy("open")
     async def index(request: Request) -> Response:
         return _served(assets["index.html"], request)
+
+    @router.get("/api/docs")
+    @policy("open")
+    async def interface(request: Request) -> Response:
+        return _served(assets["interface.html"], request)
 
     @router.get("/ui/{name}")
     @policy("open")

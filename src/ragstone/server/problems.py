@@ -62,6 +62,18 @@ class BusyError(RagstoneError):
     default_code = "busy"
 
 
+class QueueFullError(RagstoneError):
+    """The queue of jobs is full; there is room when some have ended."""
+
+    default_code = "queue_full"
+
+
+class TooLargeError(RagstoneError):
+    """What was sent is larger than the service takes."""
+
+    default_code = "too_large"
+
+
 class StoppingError(RagstoneError):
     """The service is shutting down; the stream ends here."""
 
@@ -91,6 +103,8 @@ _EDGE_STATUS: Mapping[type[RagstoneError], int] = {
     DeadlineError: 504,
     RevokedError: 401,
     SlowBodyError: 408,
+    QueueFullError: 429,
+    TooLargeError: 413,
     StoppingError: 503,
     AnswerTimeoutError: 504,
 }
@@ -177,7 +191,7 @@ class UnexpectedErrors:
 async def _ragstone_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RagstoneError)  # noqa: S101 - registered for this class only
     status = status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, BusyError) else {}
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, BusyError | QueueFullError) else {}
     told = _told(error)
     return problem(status, code=error.code, detail=told["detail"], hint=told["hint"], headers=headers)
 

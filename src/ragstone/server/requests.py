@@ -22,21 +22,22 @@ Question = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION_CHARACTERS)
 ]
 Filter = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_FILTER_CHARACTERS)]
-CollectionName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+CollectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Uri = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URI_CHARACTERS)]
 
 
-class _Request(BaseModel):
+class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TurnModel(_Request):
+class TurnModel(RequestModel):
     """One earlier turn of the conversation."""
 
     role: Literal["user", "assistant"]
     text: Annotated[str, StringConstraints(max_length=MAX_TURN_CHARACTERS)]
 
 
-class AskRequest(_Request):
+class AskRequest(RequestModel):
     """The body of `POST /api/ask` and `/api/ask/stream`; `k` left out is the engine's default."""
 
     question: Question
@@ -50,7 +51,7 @@ class AskRequest(_Request):
         return tuple(Turn(role=turn.role, text=turn.text) for turn in self.history)
 
 
-class SearchRequest(_Request):
+class SearchRequest(RequestModel):
     """The query string of `GET /api/search`; `collection` may be given several times."""
 
     q: Question
@@ -62,16 +63,18 @@ class SearchRequest(_Request):
     collection: Annotated[tuple[CollectionName, ...], Field(max_length=MAX_COLLECTIONS)] = ()
 
 
-class DocumentsRequest(_Request):
+class DocumentsRequest(RequestModel):
     """The query string of `GET /api/documents`."""
 
     offset: Annotated[int, Field(ge=0, le=2**31)] = 0
     limit: Annotated[int, Field(ge=1, le=MAX_DOCUMENTS)] = 100
+    filter: Filter | None = None
+    collection: CollectionName | None = None
 
 
-class DocumentRequest(_Request):
+class DocumentRequest(RequestModel):
     """The query string of `GET /api/document`: text around `start` when the document is a large one."""
 
-    uri: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URI_CHARACTERS)]
+    uri: Uri
     start: Annotated[int, Field(ge=0, le=2**40)] = 0
-    collection: Annotated[str | None, StringConstraints(min_length=1, max_length=64)] = None  # a hit's own
+    collection: CollectionName | None = None  # a hit's own

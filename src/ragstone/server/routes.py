@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response
 
 from ragstone import wire
-from ragstone.errors import InputError
+from ragstone.explaining import explain as explain_document
+from ragstone.monitoring.prometheus import CONTENT_TYPE
 from ragstone.server.access import ANSWER_COST, TheCaller, policy
+from ragstone.server.change_requests import ExplainRequest, InCollection, RetrieveRequest
+from ragstone.server.more_replies import Explanation, Retrieved
 from ragstone.server.problems import problem
-from ragstone.server.requests import AskRequest, DocumentRequest, DocumentsRequest, SearchRequest
-from ragstone.server.service import Service
-from ragstone.server.streaming import EventStream, whole_answer
+from ragstone.server.replies import Answered, Caches, Found, Removed, Stats
+from ragstone.server.replying import EVENTS, PROBLEMS, TheService, described, reply
+from ragstone.server.requests import AskRequest, SearchRequest
+from ragstone.server.streaming import EventStream, answer_as_events, whole_answer
 
-# The page shows a passage in its document; more text than this is cut around it, because a browser lays
-# out 400,000 characters in about a second and a 50 MB log not at all.
-WINDOW_CHARACTERS = 400_000
-
-api = APIRouter(prefix="/api")
-health = APIRouter(prefix="/health")
+api = APIRouter(prefix="/api", responses=PROBLEMS)
 
 
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-TheService = Annotated[Service, Depends(_service)]
-
-
-@api.post("/ask", summary="Answer a question with checked citations")
+@api.post("/ask", summary="Answer a question with checked citations", responses=described(Answered))
 @policy("read", cost=ANSWER_COST)
 async def ask(body: AskRequest, request: Request, service: TheService, caller: TheCaller) -> Response:
     """`{"answer","citations","grounded","hits","degraded","timings_ms",…}`."""
     answer = await whole_answer(service.answer(body, caller), request)
-    return Response(status_code=499) if answer is None else _json(wire.answer_json(answer))
+    return Response(status_code=499) if answer is None else reply(wire.answer_json(answer))
 
 
-@api.post("/ask/stream", summary="The same as server-sent events: source*, token*, then done or error")
+@api.post(
+    "/ask/stream",
+    summary="The same as server-sent events: source*, token*, then done or error",
+    responses=EVENTS,
+)
 @policy("read", cost=ANSWER_COST)
 async def ask_stream(body: AskRequest, service: TheService, caller: TheCaller) -> Response:
     """Sources first, then the text as it is made, then the whole answer as `/api/ask` gives it."""
@@ -49,96 +44,94 @@ async def ask_stream(body: AskRequest, service: TheService, caller: TheCaller) -
         )
     events = service.answer(body, caller)
     first = await anext(events)  # what fails before the first event fails with its own status
-    return EventStream(first, events)
+    return EventStream(answer_as_events(first, events))
 
 
-@api.get("/search", summary="The best passages for a query, without an answer")
+@api.get("/search", summary="The best passages for a query, without an answer", responses=described(Found))
 @policy("read")
 async def search(
     asked: Annotated[SearchRequest, Query()], service: TheService, caller: TheCaller
 ) -> Response:
     """`{"hits","degraded","timings_ms"}`, best first."""
-    return _json(wire.search_json(await service.search(asked, caller)))
+    return reply(wire.search_json(await service.search(asked, caller)))
 
 
-@api.get("/stats", summary="Counts, sizes, model and latencies")
+@api.get("/stats", summary="Counts, sizes, model and latencies", responses=described(Stats))
 @policy("read")
-async def stats(service: TheService, caller: TheCaller) -> Response:
+async def stats(asked: Annotated[InCollection, Query()], service: TheService, caller: TheCaller) -> Response:
     """Every key is always there, also for an empty collection."""
-    return _json(wire.plain_json(await service.stats(caller)))
+    return reply(wire.plain_json(await service.stats(caller, asked.collection)))
 
 
-@api.get("/documents", summary="The indexed documents, a page at a time")
+@api.get(
+    "/explain", summary="Why a document is, or is not, among a query's hits", responses=described(Explanation)
+)
 @policy("read")
-async def documents(
-    asked: Annotated[DocumentsRequest, Query()], service: TheService, caller: TheCaller
+async def explain(
+    asked: Annotated[ExplainRequest, Query()], service: TheService, caller: TheCaller
 ) -> Response:
-    """`{"documents","total","next_offset"}`; `next_offset` is null on the last page."""
-    listed = await service.documents(caller)
-    end = asked.offset + asked.limit
-    return _json(
-        {
-            "documents": [wire.document_json(document) for document in listed[asked.offset : end]],
-            "total": len(listed),
-            "next_offset": end if end < len(listed) else None,
-        }
-    )
-
-
-@api.get("/document", summary="One document's text, for showing a passage in its place")
-@policy("read")
-async def document(
-    asked: Annotated[DocumentRequest, Query()], service: TheService, caller: TheCaller
-) -> Response:
-    """`{"document","text","offset","length"}`: `text` begins at character `offset` of `length`.
-
-    The text comes from the catalog, never from the file system.
-    """
-    info, text = await service.document(asked, caller)
-    if asked.start > len(text):
-        raise InputError(
-            f"start {asked.start} is behind the document's {len(text)} characters.",
-            hint="The document may have changed; search again.",
+    """Where the document's best passage stands in each mode, and what keeps it out."""
+    name = service.named(asked.collection, caller)
+    found = await service.read(
+        lambda: explain_document(
+            service.engine, asked.q, asked.uri, top_k=asked.k, filter=asked.filter or None, collection=name
         )
-    offset = max(0, min(asked.start - WINDOW_CHARACTERS // 2, len(text) - WINDOW_CHARACTERS))
-    return _json(
-        {
-            "document": wire.document_json(info),
-            "text": text[offset : offset + WINDOW_CHARACTERS],
-            "offset": offset,
-            "length": len(text),
-        }
+    )
+    parts = {
+        "document": wire.document_json(found.document),
+        "best": None if found.best is None else wire.hit_json(found.best),
+    }
+    return reply({**wire.plain_json(found), **parts})
+
+
+@api.post(
+    "/retrieve", summary="Several sources at once, each with a deadline", responses=described(Retrieved)
+)
+@policy("read")
+async def retrieve(body: RetrieveRequest, service: TheService, caller: TheCaller) -> Response:
+    """What passages, names, other collections and memory hold; what was late or failed is in `degraded`."""
+    # The sources look into every collection, so all of them have to be the caller's.
+    service.check(caller, service.engine.collection, *await service.read(service.engine.collections))
+    return reply(await service.retrieval.fetch(body))
+
+
+@api.get("/caches", summary="What is kept, in numbers", responses=described(Caches))
+@policy("read")
+async def caches(service: TheService) -> Response:
+    """Hits, misses and sizes of each cache."""
+    return reply({"caches": wire.plain_json((await service.read(service.engine.stats)).caches)})
+
+
+@api.delete("/caches", summary="Drop every kept answer and search result", responses=described(Removed))
+@policy("admin")
+async def drop_caches(service: TheService) -> Response:
+    """In the shared cache too; 503 when that does not answer."""
+    before = (await service.read(service.engine.stats)).caches
+    await service.changes.run(service.engine.forget_caches)
+    return reply(
+        {"removed": sum(before[name]["entries"] for name in ("answers", "searches") if name in before)}
     )
 
 
-@api.get("/index/progress", summary="How far the indexing that this service started is")
+@api.get("/monitor", summary="What operations took, in this process")
 @policy("read")
-async def progress(service: TheService, caller: TheCaller) -> Response:
-    """`{"state","stage","done","total","per_second","seconds_left","failures",…}`."""
-    return _json(service.progress(caller))
+async def monitor(service: TheService) -> Response:
+    """The monitor's report: see docs/monitoring.md for every name."""
+    return reply(await service.read(service.engine.monitor.report))
 
 
-@health.get("/live", summary="200 while the process answers")
-@policy("open")
-async def live() -> Response:
-    """Says only that the event loop turns."""
-    return _json({"status": "ok"})
+metrics = APIRouter(responses=PROBLEMS)
 
 
-@health.get("/ready", summary="200 when requests should be sent here, else 503 and why")
-@policy("open")
-async def ready(service: TheService) -> Response:
-    """Not ready while loading, after a failed load, and from the moment the service is told to stop."""
-    reason = service.unready_reason()
-    return _json({"status": "ok"}) if reason is None else _json({"status": "unready", **reason}, status=503)
-
-
-@health.get("/startup", summary="200 once the start-up work is over, else 503")
-@policy("open")
-async def startup(service: TheService) -> Response:
-    """Start-up is over when model and index were loaded, or failed to; `ready` says which."""
-    return _json({"status": "ok"}) if service.warm else _json({"status": "starting"}, status=503)
-
-
-def _json(value: Any, *, status: int = 200) -> Response:
-    return Response(wire.encode(value), status, media_type="application/json")
+@metrics.get(
+    "/metrics",
+    summary="Figures for Prometheus, where enable_metrics is set",
+    responses={200: {"description": "Text", "content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}},
+)
+@policy("read")
+async def metrics_text(service: TheService) -> Response:
+    """The engine's operations, the service's requests, and the process."""
+    if not service.engine.settings.enable_metrics:
+        raise HTTPException(404, "Metrics are switched off: the setting is enable_metrics.")
+    text = await service.read(lambda: service.engine.metrics_text() + service.metrics.text())
+    return Response(text, media_type=CONTENT_TYPE)

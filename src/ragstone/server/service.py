@@ -8,21 +8,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable
+import socket
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from ragstone import deadlines, wire
-from ragstone.engine import Ragstone
+from ragstone.engine import OPENAI_BASE_URL, Ragstone
 from ragstone.errors import RagstoneError
 from ragstone.server.access import Caller
-from ragstone.server.indexing import BackgroundIndexing
-from ragstone.server.requests import AskRequest, DocumentRequest, SearchRequest
+from ragstone.server.changes import Changes
+from ragstone.server.jobs import Job, Jobs
+from ragstone.server.memories import Memories
+from ragstone.server.metrics import ServiceMetrics
+from ragstone.server.requests import AskRequest, DocumentRequest, DocumentsRequest, SearchRequest
+from ragstone.server.retrieval import Retrieval
 from ragstone.server.streaming import answer_events
+from ragstone.server.webhooks import Webhooks
 from ragstone.server.workers import Workers
 from ragstone.stats import Stats
-from ragstone.types import AnswerEvent, DocumentInfo, SearchResult
+from ragstone.types import Answer, AnswerDone, AnswerEvent, DocumentInfo, SearchResult
 
 logger = logging.getLogger("ragstone.server")
 
@@ -33,10 +43,9 @@ SEARCH_THREADS = 2 * (os.cpu_count() or 1)
 SEARCH_WAITING = 64
 # Longer than that people notice, and a client that is refused may try another instance.
 SEARCH_WAIT_S = 0.25
-# One writes at a time, the store's lock sees to that; the next few wait for it, beside searches and not before them.
-WRITE_THREADS = 1
-WRITES_WAITING = 8
 ANSWER_THREADS = 16  # answers mostly wait for a chat model, and few models serve more at once
+CHAT_CHECK_S = 10.0  # a balancer asks every few seconds; the model's host need not hear of each
+CHAT_CHECK_TIMEOUT_S = 1.0
 
 
 class Service:
@@ -46,24 +55,31 @@ class Service:
         self,
         engine: Ragstone,
         *,
-        indexing: BackgroundIndexing,
+        roots: Sequence[str | Path],
         streaming: bool,
         answer_limit_s: float,
+        metrics: ServiceMetrics,
+        webhooks: Webhooks | None,
     ) -> None:
         self.engine = engine
-        self.indexing = indexing
         self.streaming = streaming
+        self.metrics = metrics
+        self.jobs = Jobs()
+        self.changes = Changes(engine, self.jobs, roots=roots, on_end=self._job_ended)
+        self.memories = Memories(engine)
+        self.retrieval = Retrieval(engine, self.memories)
         self._answer_limit_s = answer_limit_s
+        self._webhooks = webhooks
         self._searching = Workers(
             "searches", threads=SEARCH_THREADS, waiting=SEARCH_WAITING, wait_s=SEARCH_WAIT_S
         )
         self._answering = Workers("answers", threads=ANSWER_THREADS, waiting=0)
-        self._writing = Workers("writes", threads=WRITE_THREADS, waiting=WRITES_WAITING)
         self.loop = asyncio.get_running_loop()
         self._cut = asyncio.Event()
         self._warm = False
         self._warm_up_error: wire.Json | None = None
         self._stopping = False
+        self._chat_checked = (float("-inf"), "ok")  # when, and what came of it
 
     @property
     def warm(self) -> bool:
@@ -81,9 +97,14 @@ class Service:
         return None
 
     async def start(self) -> None:
-        """Load model and index so that the first request is not slow, then begin indexing."""
+        """Load model and index so that the first request is not slow, then begin with what there is to do."""
         try:
-            await self.read(self.engine.warm_up)
+            await self.changes.run(self.changes.start)  # queued already, so that the page says what will come
+        except Exception:  # what was left of uploads cannot be read: the service is as good without
+            logger.exception("taking up earlier work failed")
+        try:
+            if self.engine.settings.warm_up:
+                await self.read(self.engine.warm_up)
             self._warm = True
         except RagstoneError as error:
             logger.error("warm-up failed: %s", error)  # noqa: TRY400 - an expected error needs no traceback
@@ -91,35 +112,40 @@ class Service:
         except Exception:
             logger.exception("warm-up failed")
             self._warm_up_error = {"code": "internal", "message": "Loading failed.", "hint": "See the log."}
-        self.indexing.start()
+        await self.memories.start()
+        self.jobs.start()
 
     def stop_soon(self, *, grace_s: float) -> None:
         """Be unready at once, stop indexing, and end running answers after `grace_s`; on the loop only."""
         if not self._stopping:
             self._stopping = True
-            self.indexing.cancel()
+            self.jobs.stop()
             self.loop.call_later(grace_s, self._cut.set)
 
-    def close(self) -> None:
-        """Take no more work; the engine stays open (it belongs to the caller)."""
+    async def close(self, *, grace_s: float) -> None:
+        """Take no more work and end every thread; the engine stays open (it belongs to the caller).
+
+        A running job gets `grace_s` seconds to come to a point where it can stop.
+        """
         self._stopping = True
-        self.indexing.cancel()
+        self.jobs.stop()
         self._searching.close()
         self._answering.close()
-        self._writing.close()
+        self.changes.close()
+        await self.memories.stop()
+        for end in (partial(self.jobs.join, grace_s), self.retrieval.close, self.memories.close):
+            await asyncio.to_thread(end)
+        if self._webhooks is not None:
+            await asyncio.to_thread(self._webhooks.stop)
 
     async def read(self, call: Callable[[], T]) -> T:
         """A short call into the engine, in a thread; raises `BusyError` when too many wait."""
         return await self._searching.run(call)
 
-    async def write(self, call: Callable[[], T]) -> T:
-        """A call that changes the store, in the thread for those; raises `BusyError` when too many wait."""
-        return await self._writing.run(call)
-
     async def search(self, request: SearchRequest, caller: Caller) -> SearchResult:
         """The hits for a validated request."""
-        self._check(caller, *request.collection)
-        return await self.read(
+        self.check(caller, *request.collection)
+        found = await self.read(
             partial(
                 self.engine.search,
                 request.q,
@@ -131,47 +157,119 @@ class Service:
                 rerank=request.rerank,
             )
         )
+        self.metrics.search(request.mode, found)
+        return found
 
-    async def documents(self, caller: Caller) -> list[DocumentInfo]:
-        """The documents of the engine's collection, by uri."""
-        self._check(caller)
-        return await self.read(self.engine.documents)
+    async def documents(self, request: DocumentsRequest, caller: Caller) -> list[DocumentInfo]:
+        """The documents of a collection that pass the filter, all pages, by uri."""
+        name = self.named(request.collection, caller)
+        return await self.read(partial(self.engine.documents, filter=request.filter or None, collection=name))
 
     async def document(self, request: DocumentRequest, caller: Caller) -> tuple[DocumentInfo, str]:
         """A document and its whole text."""
-        self._check(caller, *([request.collection] if request.collection else ()))
-        return await self.read(partial(self.engine.document, request.uri, collection=request.collection))
+        name = self.named(request.collection, caller)
+        return await self.read(partial(self.engine.document, request.uri, collection=name))
 
-    def progress(self, caller: Caller) -> wire.Json:
-        """How far indexing is; it names documents of the engine's collection."""
-        self._check(caller)
-        return self.indexing.snapshot()
-
-    async def stats(self, caller: Caller) -> Stats:
-        """The engine's collection in numbers; of others only the names that the caller may see."""
-        self._check(caller)
-        stats = await self.read(self.engine.stats)
+    async def stats(self, caller: Caller, collection: str | None = None) -> Stats:
+        """A collection in numbers; of others only the names that the caller may see."""
+        name = self.named(collection, caller)
+        stats = await self.read(partial(self.engine.stats, collection=name))
         return replace(stats, collections=tuple(filter(caller.sees, stats.collections)))
 
-    def _check(self, caller: Caller, *collections: str) -> None:
+    def named(self, collection: str | None, caller: Caller) -> str:
+        """The collection meant, the engine's own if none is named. Raises `NotFoundError` unless it is the caller's."""
+        name = collection or self.engine.collection
+        caller.check([name])
+        return name
+
+    async def existing(self, collection: str | None, caller: Caller) -> str:
+        """As `named`; raises `NotFoundError` also where nothing has been put into it."""
+        name = self.named(collection, caller)
+        await self.read(partial(self.engine.version, [name]))
+        return name
+
+    def check(self, caller: Caller, *collections: str) -> None:
         """Raise `NotFoundError` unless all of them, or the engine's own if none is named, are the caller's."""
         caller.check(collections or [self.engine.collection])
 
     def answer(self, request: AskRequest, caller: Caller) -> AsyncGenerator[AnswerEvent, None]:
         """The events of an answer; leaving the generator stops it."""
-        self._check(caller, *([request.collection] if request.collection else ()))
+        collection = self.named(request.collection, caller)
         start = partial(
             self.engine.ask_stream,
             request.question,
             top_k=request.k,
             filter=request.filter or None,
-            collections=[request.collection] if request.collection else None,
+            collections=[collection],
             history=request.turns(),
         )
-        return answer_events(
+        events = answer_events(
             lambda cancelled: start(cancelled=cancelled),
             workers=self._answering,
             stopping=self._cut,
             limit_s=deadlines.left_s(self._answer_limit_s),
             current=caller.current,
         )
+        return self._noted(events, request.question, collection)
+
+    async def _noted(
+        self, events: AsyncGenerator[AnswerEvent, None], question: str, collection: str
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """The events, the finished answer told to the metrics and the webhook."""
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, AnswerDone):
+                    self.metrics.answer(event.answer)
+                    if self._webhooks is not None:
+                        self._webhooks.send("answer.done", _told(event.answer, question, collection))
+                yield event
+
+    def _job_ended(self, job: Job) -> None:
+        if self._webhooks is not None:
+            self._webhooks.send(f"{job.kind}.{job.state}", job.snapshot())
+
+    # -- health ------------------------------------------------------------------------------------------
+
+    async def health(self) -> tuple[wire.Json, wire.Json | None]:
+        """Each part's state in a word, and why no request should be sent here, None when it should.
+
+        A chat model that cannot be reached is said and no reason: searching works, and so do answers without it.
+        """
+        there, chat = await asyncio.to_thread(lambda: (self._has_index(), self._chat_state()))
+        model = "ok" if self._warm else "failed" if self._warm_up_error is not None else "loading"
+        checks = {"model": model, "index": "ok" if there else "missing", "chat_model": chat}
+        reason = self.unready_reason()
+        if reason is None and not there:
+            reason = {
+                "code": "index_missing",
+                "message": f"There is no collection {self.engine.collection!r} yet.",
+                "hint": "Make one with: ragstone index FOLDER, or send files to POST /api/documents",
+            }
+        return checks, reason
+
+    def _has_index(self) -> bool:
+        return self.engine.collection in self.engine.collections()
+
+    def _chat_state(self) -> str:
+        """`off`, `ok` or `unreachable`: whether somebody listens at the chat model's address."""
+        settings = self.engine.settings
+        if settings.chat_model is None:
+            return "off"
+        checked_s, state = self._chat_checked
+        if time.monotonic() - checked_s >= CHAT_CHECK_S:
+            parts = urlsplit(settings.chat_base_url or OPENAI_BASE_URL)
+            place = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+            try:
+                socket.create_connection(place, timeout=CHAT_CHECK_TIMEOUT_S).close()
+                state = "ok"
+            except OSError:
+                state = "unreachable"
+            self._chat_checked = (time.monotonic(), state)
+        return state
+
+
+def _told(answer: Answer, question: str, collection: str) -> wire.Json:
+    """What a webhook says of an answer: all but the passages themselves."""
+    whole = wire.answer_json(answer)
+    told = {name: whole[name] for name in ("answer", "citations", "grounded", "model", "usage")}
+    return {"question": question, "collection": collection, **told}

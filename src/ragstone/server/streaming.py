@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -144,14 +144,17 @@ async def _last_answer(events: AsyncGenerator[AnswerEvent, None]) -> Answer:
     raise RuntimeError("an answer ended without its last event")
 
 
-class EventStream(Response):
-    """`first` and the rest of `events` as server-sent events; the last one is `done` or `error`."""
+NamedEvent: TypeAlias = tuple[str, wire.Json]
+"""A server-sent event's name and data; an empty name is a comment that keeps the connection open."""
 
-    def __init__(self, first: AnswerEvent, events: AsyncGenerator[AnswerEvent, None]) -> None:
+
+class EventStream(Response):
+    """Server-sent events as they come; an error among them becomes the last one, `error`."""
+
+    def __init__(self, events: AsyncGenerator[NamedEvent, None]) -> None:
         super().__init__(media_type="text/event-stream")
         del self.headers["content-length"]  # the length is not known; uvicorn sends chunks
         self.headers["x-accel-buffering"] = "no"  # a reverse proxy must not collect the stream
-        self._first = first
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,9 +168,8 @@ class EventStream(Response):
     async def _write(self, send: Send) -> None:
         try:
             async with aclosing(self._events):
-                await _send_event(send, self._first)
-                async for event in self._events:
-                    await _send_event(send, event)
+                async for name, data in self._events:
+                    await _send_frame(send, name, data)
         except (OSError, TimeoutError):
             return  # the reader is gone or takes nothing: there is nobody left to tell
         except Exception as error:  # noqa: BLE001 - told to the client and, if unexpected, logged
@@ -175,14 +177,23 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+async def answer_as_events(
+    first: AnswerEvent, rest: AsyncGenerator[AnswerEvent, None]
+) -> AsyncGenerator[NamedEvent, None]:
+    """An answer's events in their wire form, the last one `done`."""
+    async with aclosing(rest):
+        for named in wire.answer_events_json(first):
+            yield named
+        async for event in rest:
+            for named in wire.answer_events_json(event):
+                yield named
+
+
 def frame(name: str, data: wire.Json) -> bytes:
     """One server-sent event; JSON holds no raw line break, so one `data:` line is enough."""
+    if not name:
+        return b": still here\n\n"
     return b"event: " + name.encode("ascii") + b"\ndata: " + wire.encode(data) + b"\n\n"
-
-
-async def _send_event(send: Send, event: AnswerEvent) -> None:
-    for name, data in wire.answer_events_json(event):
-        await _send_frame(send, name, data)
 
 
 async def _send_frame(send: Send, name: str, data: wire.Json) -> None:

@@ -107,9 +107,9 @@ class Workers:
         except RuntimeError:
             call()
 
-    def close(self) -> None:
-        """Take no more work; calls that run are left to end by themselves."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def close(self, *, wait: bool = False) -> None:
+        """Take no more work; calls that run are left to end by themselves, or waited for."""
+        self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def _timed(self, call: Callable[[], T]) -> T:
         started_s = self._clock()
