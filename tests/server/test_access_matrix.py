@@ -68,6 +68,7 @@ def test_the_policies_are_those_of_a_service_that_keeps_documents(service: Keyed
         "/health/live",
         "/health/ready",
         "/health/startup",
+        "/api/docs",
         "/api/openapi.json",
     }
     for method, path, policy in _routes(service.live.app):

@@ -74,6 +74,7 @@ async def job_events(job_id: str, service: TheService, caller: TheCaller) -> Res
 @policy("read")
 async def progress(service: TheService, caller: TheCaller) -> Response:
     """For the page: one object whatever there is; `/api/jobs` has them all."""
+    service.check(caller)
     for job in service.jobs.every():
         if job.kind in {"index", "upload"} and caller.sees(job.collection):
             found = job.snapshot()
