@@ -65,6 +65,7 @@ def measured(service: LiveService, *, indexing: bool, searches: int) -> tuple[li
                 break
     task.cancel()
     assert progress["state"] in {"idle", "done"}, progress
+    assert not progress["failures"], progress["failures"]
     return lags_s, took_s
 
 
@@ -91,7 +92,7 @@ def main() -> int:
         folder = Path(home)
         (folder / "documents").mkdir()
         write_text(folder / "documents" / "large.txt", given.megabytes)
-        settings = Settings(data_dir=folder / "data", max_file_bytes=1 << 30)
+        settings = Settings(data_dir=folder / "data", max_file_bytes=round(given.megabytes * 2e6))
         with Ragstone(settings=settings) as engine:
             engine.add(["Small to begin with: ban kest dor."])
             with running(engine, paths=[folder / "documents"]) as service:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from contextlib import ExitStack, closing
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from ragstone.engine import Ragstone
 from ragstone.errors import InputError
 from ragstone.keys import FILE_NAME, KeyStore
 from ragstone.server.admission import admission_of
-from ragstone.server.identity import Identity, networks
+from ragstone.server.identity import Identity
 from ragstone.server.service import ANSWER_THREADS
 from ragstone.server.serving import serve
 from ragstone.settings import Settings
@@ -155,7 +156,7 @@ def test_a_public_address_wants_a_current_key(tmp_path: Path) -> None:
 def test_a_client_is_counted_by_the_last_address_nobody_trusted_vouches_for(
     peer: str, forwarded: str, counted: str
 ) -> None:
-    identity = Identity(trusted_proxies=networks(("10.0.0.0/8",)))
+    identity = Identity(trusted_proxies=(ip_network("10.0.0.0/8"),))
     headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
     assert identity.address({"type": "http", "client": (peer, 1), "headers": headers}) == counted
 

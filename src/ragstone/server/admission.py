@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ragstone.errors import InputError
 from ragstone.keys import KeyStore
-from ragstone.server.identity import Identity, networks
+from ragstone.server.identity import Identity
 from ragstone.server.origins import LOOPBACK_HOSTS
 from ragstone.server.rates import Rate, Rates
 from ragstone.settings import Settings
@@ -32,11 +32,11 @@ class Admission:
 
 
 def admission_of(settings: Settings) -> Admission:
-    """As the settings say. Raises `InputError` for a trusted proxy that is no address."""
+    """As the settings say."""
     identity = Identity(
         KeyStore(settings.data_dir),
         require_key=settings.require_key,
-        trusted_proxies=networks(settings.trusted_proxies),
+        trusted_proxies=tuple(ipaddress.ip_network(entry) for entry in settings.trusted_proxies),
     )
     near = is_loopback(settings.host)
     own_names = () if near else (socket.gethostname().lower(), socket.getfqdn().lower())

@@ -9,13 +9,12 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TypeAlias
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from ragstone.errors import InputError, StoreError
+from ragstone.errors import StoreError
 from ragstone.keys import Key, KeyStore
 from ragstone.server.access import LOCAL, Caller
 
@@ -24,14 +23,6 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 SUBPROTOCOL = "ragstone-key."
 MAX_FORWARDS = 20  # proxies in a row; a longer header is nonsense and costs time
-
-
-def networks(listed: tuple[str, ...]) -> tuple[Network, ...]:
-    """`10.0.0.0/8` or `10.1.2.3`, parsed. Raises `InputError`."""
-    try:
-        return tuple(ipaddress.ip_network(entry) for entry in listed)
-    except ValueError as error:
-        raise InputError(f"trusted_proxies: {error}", hint="addresses or networks: 10.0.0.0/8,::1") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +111,3 @@ def _given_keys(headers: Headers, *, websocket: bool) -> set[str]:
             if entry.strip().startswith(SUBPROTOCOL):
                 given.add(entry.strip().removeprefix(SUBPROTOCOL))
     return given
-
-
-def of_folder(folder: Path, *, require_key: bool, trusted_proxies: tuple[str, ...]) -> Identity:
-    """The identity of a data directory's keys. Raises `InputError` for what is no network."""
-    return Identity(KeyStore(folder), require_key=require_key, trusted_proxies=networks(trusted_proxies))
