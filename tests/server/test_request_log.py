@@ -32,6 +32,8 @@ def _log(formatter: logging.Formatter, level: str = "debug") -> Iterator[io.Stri
             yield out
         finally:
             logging.getLogger().removeHandler(handler)
+            for name in ("ragstone", *(f"ragstone.{component}" for component in COMPONENTS)):
+                logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def test_what_a_request_says_is_not_in_the_log(service: Keyed) -> None:
             service.get("/api/stats", **{"X-API-Key": secret + "zebrafish"})
             service.get(f"/api/stats?key={secret}")
             service.live.request("POST", "/api/ask", b'{"zebrafish"', {"Authorization": f"Bearer {secret}"})
-        wait_until(lambda: out.getvalue().count("/api/ask") >= 3, "the lines are written")
+            wait_until(lambda: out.getvalue().count("/api/ask") >= 3, "the lines are written")
         said = out.getvalue()
         for hushed in (secret, secret[17:], revoked, *words):
             assert hushed not in said

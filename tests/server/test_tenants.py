@@ -29,6 +29,7 @@ def test_random_traffic_leaks_nothing(tenants: Tenants) -> None:
         set_levels("debug", {})
         answered = tenants.traffic(300, random.Random(20))
         logging.getLogger().removeHandler(handler)
+        logging.getLogger("ragstone").setLevel(logging.NOTSET)
     assert answered > 100  # of requests for one's own
     assert not leaks(out.getvalue(), tenants.words)
     assert out.getvalue().count("/api/") >= 250
