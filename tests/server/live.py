@@ -166,6 +166,7 @@ def running(
             log_level="warning",
             lifespan="on",
             ws="none",
+            proxy_headers=False,
             timeout_graceful_shutdown=1,
             http=connections_with(limits or ConnectionLimits()),
         )

@@ -77,6 +77,7 @@ class _Server(uvicorn.Server):
                 log_level="warning",
                 access_log=False,  # a query is private
                 server_header=False,
+                proxy_headers=False,  # it would believe whoever connects from this machine; see `identity`
                 ws="none",
                 lifespan="on",
                 timeout_keep_alive=IDLE_CONNECTION_S,
