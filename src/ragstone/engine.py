@@ -470,7 +470,7 @@ class Ragstone:
         filter: str | None = None,  # noqa: A002  - the word users know
         collection: str | None = None,
     ) -> list[DocumentInfo]:
-        """The documents (that pass a filter), by uri."""
+        """The documents (that pass a filter) of a collection, the engine's own if none is named, by uri."""
         with self._collection(collection).catalog.reading() as db:
             return documents.list_documents(db, filter_text=filter)
 
@@ -510,6 +510,11 @@ class Ragstone:
             and not holds_memories(path.name)
             and (path / "catalog.sqlite").is_file()
         )
+
+    @property
+    def model(self) -> str:
+        """What clients call the embedding model."""
+        return model_name(self._settings)
 
     def version(self, collections: Sequence[str] | None = None) -> tuple[tuple[str, int], ...]:
         """What differs from before whenever anybody has written to the collections (the engine's own if not given).
@@ -851,6 +856,11 @@ class Ragstone:
             return mean
 
         return idf
+
+
+def model_name(settings: Settings) -> str:
+    """What the embedding model is called in settings; of one in a folder the folder's name."""
+    return Path(settings.model).name if settings.model[0] in "/.~" else settings.model
 
 
 def _beside(search_ms: Mapping[str, float], answer_ms: Mapping[str, float]) -> Mapping[str, float]:

@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from ragstone.errors import RagstoneError
 from ragstone.types import (
@@ -190,6 +191,14 @@ def memory_json(entry: object) -> Json:
     """A memory's entry field by field, without the numbers that only its catalog uses."""
     fields = plain_json(entry)
     return {name: value for name, value in fields.items() if name not in {"document_id", "chunk_id"}}
+
+
+def link(uri: str, page: int | None = None) -> str:
+    """A document's uri as an address that a reader's programs open: paths become `file://…`, others stay."""
+    if not uri.startswith("/"):
+        return uri
+    path = quote(uri, safe="/", errors="surrogateescape")  # a file name need not be UTF-8
+    return f"file://{path}" + ("" if page is None else f"#page={page}")
 
 
 def error_json(error: RagstoneError) -> Json:

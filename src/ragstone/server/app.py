@@ -22,6 +22,9 @@ from ragstone.server.health_routes import health
 from ragstone.server.jobs_routes import jobs
 from ragstone.server.memory_routes import memory
 from ragstone.server.metrics import Measured, ServiceMetrics
+from ragstone.server.models import Models
+from ragstone.server.openai_errors import OpenAIErrors
+from ragstone.server.openai_routes import chat_api, models_api
 from ragstone.server.origins import Origins
 from ragstone.server.page import page_routes
 from ragstone.server.patience import Patience
@@ -68,7 +71,8 @@ def create_app(
             metrics=seen,
             webhooks=webhooks,
         )
-        app.state.service = service
+        models = Models(engine.embedder, name=engine.model)
+        app.state.service, app.state.models = service, models
         if webhooks is not None:
             webhooks.start()
         start = asyncio.create_task(service.start())
@@ -78,9 +82,22 @@ def create_app(
             start.cancel()
             await asyncio.wait([start])
             await service.close(grace_s=INDEXING_END_S)
+            models.close()
             await asyncio.to_thread(admission.rates.close)
 
-    routers = (api, documents, jobs, memory, tuning, metrics, health, page_routes(), description)
+    routers = (
+        api,
+        documents,
+        jobs,
+        memory,
+        tuning,
+        metrics,
+        health,
+        models_api,
+        chat_api,
+        page_routes(),
+        description,
+    )
     routes = [route for router in routers for route in router.routes]
     app = _Application(
         title="ragstone",
@@ -90,6 +107,7 @@ def create_app(
         middleware=[
             Middleware(Measured, metrics=seen),
             Middleware(RequestLog),
+            Middleware(OpenAIErrors),
             Middleware(UnexpectedErrors),
             Middleware(
                 Origins, hosts=admission.hosts, any_address=admission.any_address, origins=admission.origins

@@ -17,7 +17,7 @@ from ragstone.server.replies import IndexProgress, JobList
 from ragstone.server.replies import Job as JobReply
 from ragstone.server.replying import EVENTS, PROBLEMS, TheService, described, large_reply, reply
 from ragstone.server.service import Service
-from ragstone.server.streaming import EventStream, NamedEvent
+from ragstone.server.streaming import KEEP_ALIVE, EventStream, frame
 
 EVENT_PAUSE_S = 0.2  # five events a second move a bar smoothly
 KEEP_ALIVE_S = 15.0  # proxies commonly close what is silent for 30 to 60 s
@@ -94,7 +94,7 @@ def _job(service: Service, caller: Caller, job_id: str) -> Job:
     return job
 
 
-async def _events(job: Job) -> AsyncGenerator[NamedEvent, None]:
+async def _events(job: Job) -> AsyncGenerator[bytes, None]:
     loop = asyncio.get_running_loop()
     changed = asyncio.Event()
 
@@ -108,15 +108,15 @@ async def _events(job: Job) -> AsyncGenerator[NamedEvent, None]:
             changed.clear()
             snapshot = job.snapshot()
             if snapshot["state"] in ENDED:
-                yield "done" if snapshot["state"] == "done" else "error", snapshot
+                yield frame("done" if snapshot["state"] == "done" else "error", snapshot)
                 return
-            yield "progress", snapshot
+            yield frame("progress", snapshot)
             await asyncio.sleep(EVENT_PAUSE_S)
             while not changed.is_set():
                 try:
                     async with asyncio.timeout(KEEP_ALIVE_S):
                         await changed.wait()
                 except TimeoutError:
-                    yield "", {}
+                    yield KEEP_ALIVE
     finally:
         leave()

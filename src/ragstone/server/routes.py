@@ -17,7 +17,7 @@ from ragstone.server.problems import problem
 from ragstone.server.replies import Answered, Caches, Found, Removed, Stats
 from ragstone.server.replying import EVENTS, PROBLEMS, TheService, described, reply
 from ragstone.server.requests import AskRequest, SearchRequest
-from ragstone.server.streaming import EventStream, answer_as_events, whole_answer
+from ragstone.server.streaming import EventStream, answer_frames, whole_answer
 
 api = APIRouter(prefix="/api", responses=PROBLEMS)
 
@@ -44,7 +44,7 @@ async def ask_stream(body: AskRequest, service: TheService, caller: TheCaller) -
         )
     events = service.answer(body, caller)
     first = await anext(events)  # what fails before the first event fails with its own status
-    return EventStream(answer_as_events(first, events))
+    return EventStream(answer_frames(first, events))
 
 
 @api.get("/search", summary="The best passages for a query, without an answer", responses=described(Found))

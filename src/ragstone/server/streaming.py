@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -131,8 +131,8 @@ class _RunningAnswer:
 async def whole_answer(events: AsyncGenerator[AnswerEvent, None], request: Request) -> Answer | None:
     """The finished answer, or None when the client left before it was there (and it was stopped)."""
     collect = asyncio.create_task(_last_answer(events))
-    gone = asyncio.create_task(_until_disconnect(request.receive))
-    await _first_of(collect, gone)
+    gone = asyncio.create_task(until_disconnect(request.receive))
+    await first_of(collect, gone)
     return None if collect.cancelled() else collect.result()
 
 
@@ -144,72 +144,75 @@ async def _last_answer(events: AsyncGenerator[AnswerEvent, None]) -> Answer:
     raise RuntimeError("an answer ended without its last event")
 
 
-NamedEvent: TypeAlias = tuple[str, wire.Json]
-"""A server-sent event's name and data; an empty name is a comment that keeps the connection open."""
-
-
 class EventStream(Response):
-    """Server-sent events as they come; an error among them becomes the last one, `error`."""
+    """Server-sent events, each a frame, as they come; an error among them becomes the last one."""
 
-    def __init__(self, events: AsyncGenerator[NamedEvent, None]) -> None:
+    def __init__(
+        self,
+        frames: AsyncGenerator[bytes, None],
+        *,
+        error_frame: Callable[[Exception], bytes] = lambda error: frame("error", error_event(error)),
+    ) -> None:
         super().__init__(media_type="text/event-stream")
         del self.headers["content-length"]  # the length is not known; uvicorn sends chunks
         self.headers["x-accel-buffering"] = "no"  # a reverse proxy must not collect the stream
-        self._events = events
+        self._frames = frames
+        self._error_frame = error_frame
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         write = asyncio.create_task(self._write(send))
-        gone = asyncio.create_task(_until_disconnect(receive))
-        await _first_of(write, gone)
+        gone = asyncio.create_task(until_disconnect(receive))
+        await first_of(write, gone)
         if not write.cancelled():
             write.result()
 
     async def _write(self, send: Send) -> None:
         try:
-            async with aclosing(self._events):
-                async for name, data in self._events:
-                    await _send_frame(send, name, data)
+            async with aclosing(self._frames):
+                async for part in self._frames:
+                    await _send_part(send, part)
         except (OSError, TimeoutError):
             return  # the reader is gone or takes nothing: there is nobody left to tell
         except Exception as error:  # noqa: BLE001 - told to the client and, if unexpected, logged
-            await _send_frame(send, "error", error_event(error))
+            await _send_part(send, self._error_frame(error))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def answer_as_events(
+async def answer_frames(
     first: AnswerEvent, rest: AsyncGenerator[AnswerEvent, None]
-) -> AsyncGenerator[NamedEvent, None]:
+) -> AsyncGenerator[bytes, None]:
     """An answer's events in their wire form, the last one `done`."""
     async with aclosing(rest):
         for named in wire.answer_events_json(first):
-            yield named
+            yield frame(*named)
         async for event in rest:
             for named in wire.answer_events_json(event):
-                yield named
+                yield frame(*named)
+
+
+KEEP_ALIVE = b": still here\n\n"  # a comment, which clients pass over
 
 
 def frame(name: str, data: wire.Json) -> bytes:
     """One server-sent event; JSON holds no raw line break, so one `data:` line is enough."""
-    if not name:
-        return b": still here\n\n"
     return b"event: " + name.encode("ascii") + b"\ndata: " + wire.encode(data) + b"\n\n"
 
 
-async def _send_frame(send: Send, name: str, data: wire.Json) -> None:
-    message = {"type": "http.response.body", "body": frame(name, data), "more_body": True}
+async def _send_part(send: Send, part: bytes) -> None:
     # Not `wait_for`: in Python 3.11 it loses a cancellation that comes as the call inside it ends, and then
     # the stream of a client that has left would go on.
     async with asyncio.timeout(SEND_TIMEOUT_S):
-        await send(message)
+        await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
-async def _until_disconnect(receive: Receive) -> None:
+async def until_disconnect(receive: Receive) -> None:
+    """Return when the client has left; what else it sends is dropped."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _first_of(work: asyncio.Task[Any], gone: asyncio.Task[None]) -> None:
+async def first_of(work: asyncio.Task[Any], gone: asyncio.Task[None]) -> None:
     """Wait for the work or for the client to leave; cancel the other and wait until it has left too."""
     both: set[asyncio.Future[Any]] = {work, gone}
     try:
