@@ -57,6 +57,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "memory_redis_url": ("redis://:k-3@localhost:6380/0", SecretStr("redis://:k-3@localhost:6380/0")),
     "host": ("::1", "::1"),
     "port": ("9001", 9001),
+    "mcp_writes": ("true", True),
     "require_key": ("false", False),
     "allowed_hosts": ("docs.example.org, d", ("docs.example.org", "d")),
     "allowed_origins": ("https://example.org", ("https://example.org",)),

@@ -302,6 +302,10 @@ class Settings(BaseModel):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="address that serve listens on")
     port: int = Field(default=8000, ge=0, le=65535, description="port that serve listens on; 0: any free one")
+    mcp_writes: bool = Field(
+        default=False,
+        description="let clients of the Model Context Protocol add and delete documents and memories",
+    )
     require_key: bool = Field(
         default=True,
         description="once a key was made, whether requests from this machine need one too",

@@ -22,6 +22,7 @@ from ragstone.server.health_routes import health
 from ragstone.server.jobs_routes import jobs
 from ragstone.server.memory_routes import memory
 from ragstone.server.metrics import Measured, ServiceMetrics
+from ragstone.server.mcp_route import McpHandling, mcp_api
 from ragstone.server.models import Models
 from ragstone.server.openai_errors import OpenAIErrors
 from ragstone.server.openai_routes import chat_api, models_api
@@ -72,7 +73,8 @@ def create_app(
             webhooks=webhooks,
         )
         models = Models(engine.embedder, name=engine.model)
-        app.state.service, app.state.models = service, models
+        mcp = McpHandling(service)
+        app.state.service, app.state.models, app.state.mcp = service, models, mcp
         if webhooks is not None:
             webhooks.start()
         start = asyncio.create_task(service.start())
@@ -81,6 +83,7 @@ def create_app(
         finally:
             start.cancel()
             await asyncio.wait([start])
+            await mcp.close()
             await service.close(grace_s=INDEXING_END_S)
             models.close()
             await asyncio.to_thread(admission.rates.close)
@@ -95,6 +98,7 @@ def create_app(
         health,
         models_api,
         chat_api,
+        mcp_api,
         page_routes(),
         description,
     )

@@ -9,13 +9,14 @@ import asyncio
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ragstone import deadlines, wire
@@ -26,6 +27,7 @@ from ragstone.server.changes import Changes
 from ragstone.server.jobs import Job, Jobs
 from ragstone.server.memories import Memories
 from ragstone.server.metrics import ServiceMetrics
+from ragstone.server.problems import AnswerTimeoutError, StoppingError
 from ragstone.server.requests import AskRequest, DocumentRequest, DocumentsRequest, SearchRequest
 from ragstone.server.retrieval import Retrieval
 from ragstone.server.streaming import answer_events
@@ -141,6 +143,31 @@ class Service:
     async def read(self, call: Callable[[], T]) -> T:
         """A short call into the engine, in a thread; raises `BusyError` when too many wait."""
         return await self._searching.run(call)
+
+    async def run_long(self, call: Callable[[Callable[[], bool]], T]) -> T:
+        """A call that may take as long as an answer, in a thread; its argument says whether it should stop.
+
+        Raises `BusyError` when all places for answers are taken, `AnswerTimeoutError`, `StoppingError`.
+        """
+        gone = threading.Event()
+        work = asyncio.ensure_future(self._answering.run(partial(call, gone.is_set)))
+        stop = asyncio.create_task(self._cut.wait())
+        either: set[asyncio.Future[Any]] = {work, stop}
+        try:
+            limit_s = deadlines.left_s(self._answer_limit_s)
+            await asyncio.wait(either, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            if stop.done():
+                raise StoppingError("The service is shutting down.", hint="Ask again in a moment.")
+            raise AnswerTimeoutError(
+                f"The answer was not ready after {self._answer_limit_s:g} s and was stopped.",
+                hint="Ask for less, or use a faster chat model.",
+            )
+        finally:
+            gone.set()
+            work.cancel()
+            stop.cancel()
 
     async def search(self, request: SearchRequest, caller: Caller) -> SearchResult:
         """The hits for a validated request."""
