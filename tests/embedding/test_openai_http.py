@@ -181,3 +181,52 @@ def test_the_name_openai_leads_here(endpoint: Endpoint, tmp_path: Path) -> None:
     assert embedder.model_id == "openai:small:3"
     with pytest.raises(ModelError, match="embedding_base_url"):
         load_embedder("openai:small", cache_dir=tmp_path)
+
+
+def test_a_model_server_says_how_much_its_model_reads_and_is_told_what_is_a_query(endpoint: Endpoint) -> None:
+    def told(body: dict[str, Any]) -> Answer:
+        status, headers, data = vectors_of(body)
+        about = {"max_tokens": 256, "input_types": ["document", "query"]}
+        return status, headers, json.dumps({**json.loads(data), "ragstone": about}).encode()
+
+    plain = HttpEmbedder("m", base_url=endpoint.url, tokenizer=wordpiece())
+    plain.embed_query("who")
+    assert plain.max_tokens == 512
+    assert not any("input_type" in body for body in endpoint.bodies)  # others refuse what they do not know
+    endpoint.answer = told
+    server = HttpEmbedder("m", base_url=endpoint.url, tokenizer=wordpiece())
+    server.embed_documents(["one"])
+    server.embed_query("who")
+    assert server.max_tokens == 256
+    assert [body.get("input_type") for body in endpoint.bodies[-2:]] == [None, "query"]
+    assert HttpEmbedder("m", base_url=endpoint.url, tokenizer=wordpiece(), max_tokens=64).max_tokens == 64
+
+
+@pytest.mark.parametrize("said", [10**9, -1, "many", None, 3.5])
+def test_a_limit_that_is_none_is_not_taken_over(endpoint: Endpoint, said: object) -> None:
+    def told(body: dict[str, Any]) -> Answer:
+        status, headers, data = vectors_of(body)
+        return status, headers, json.dumps({**json.loads(data), "ragstone": {"max_tokens": said}}).encode()
+
+    endpoint.answer = told
+    assert 8 <= HttpEmbedder("m", base_url=endpoint.url, tokenizer=wordpiece()).max_tokens <= 8192
+
+
+def test_unit_vectors_arrive_bit_for_bit(endpoint: Endpoint) -> None:
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((64, 384)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def units(body: dict[str, Any]) -> Answer:
+        data = [{"index": n, "embedding": rows[n].tolist()} for n in range(len(body["input"]))]
+        return 200, {}, json.dumps({"data": data}).encode()
+
+    endpoint.answer = units
+    embedder = HttpEmbedder("m", base_url=endpoint.url, tokenizer=wordpiece())
+    np.testing.assert_array_equal(embedder.embed_documents(["x"] * 64), rows)
+
+
+def test_half_an_emoji_is_sent_as_a_question_mark(endpoint: Endpoint) -> None:
+    embedder = HttpEmbedder("m", base_url=endpoint.url, tokenizer=wordpiece())
+    embedder.embed_documents(["a \ud83d bee"])
+    assert endpoint.bodies[-1]["input"] == ["a ? bee"]

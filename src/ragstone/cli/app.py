@@ -73,6 +73,7 @@ _add(searching.search, "search", 'ragstone search "tidal range" --filter "type:p
 _add(asking.ask, "ask", 'ragstone ask "Who signs off the maintenance log?"')
 _add(asking.chat, "chat", "ragstone chat --filter path:handbook/** --memory")
 _add(serving.serve, "serve", "ragstone serve ~/papers --open")
+_add(serving.model_server, "model-server", "ragstone model-server --workers 4 --devices 0,1")
 _add(mcp.mcp, "mcp", "ragstone mcp --collection papers")
 _add(voting.vote, "vote", 'ragstone vote "when does the ferry leave" --hit 2')
 _add(voting.votes, "votes", "ragstone votes --undo 7")

@@ -21,7 +21,7 @@ from ragstone import deadlines
 from ragstone.embedding.batches import unit_rows
 from ragstone.embedding.collected import Collected
 from ragstone.embedding.query_cache import QueryCache
-from ragstone.embedding.tokens import TextTokenizer
+from ragstone.embedding.tokens import TextTokenizer, well_formed
 from ragstone.errors import InputError, ModelError
 from ragstone.types import Matrix, Vector
 
@@ -40,6 +40,11 @@ RETRY_AFTER_MAX_S = 30.0  # a server that wants longer is told of as an error, n
 # The reference chunk size. The endpoint's tokenizer is unknown; WordPiece, which counts for it, cuts finer than the
 # byte-pair tokenizers of large models, so 512 of its tokens fit every model whose limit is 512 or more.
 MAX_TOKENS = 512
+UNIT_TOLERANCE = 1e-6  # float32 rows scaled to unit length are within 3e-7 of it
+TOLD_TOKENS = (
+    8,
+    8192,
+)  # what a server may say that its model reads: a sentence; the longest chunk a user may set
 
 
 class HttpEmbedder:
@@ -55,13 +60,14 @@ class HttpEmbedder:
         base_url: str,
         tokenizer: Tokenizer,
         api_key: str | None = None,
-        max_tokens: int = MAX_TOKENS,
+        max_tokens: int | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         """Ask the endpoint for one vector, to learn the dimension and that it works.
 
-        `base_url` ends before `/embeddings`. Raises `InputError` for an unusable address or key, `ModelError` when
-        the endpoint does not answer as it should.
+        `base_url` ends before `/embeddings`. A model server of ragstone's own then also says how many tokens its model
+        reads, which is `max_tokens` if none is given (else 512), and embeds queries as such. Raises `InputError` for
+        an unusable address or key, `ModelError` when the endpoint does not answer as it should.
         """
         parts = _address(base_url)
         if api_key and not (api_key.isascii() and api_key.isprintable()):
@@ -71,13 +77,21 @@ class HttpEmbedder:
         self._model, self._parts, self._api_key, self._timeout_s = model, parts, api_key, timeout_s
         # Not `netloc`, which may hold a password.
         self._place = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
-        self._tokens = TextTokenizer(tokenizer, max_tokens=max_tokens)
-        self._max_tokens = max_tokens
+        self._max_tokens = max_tokens or MAX_TOKENS
+        self._tokens = TextTokenizer(tokenizer, max_tokens=self._max_tokens)
         self.query_cache: QueryCache[Vector] = QueryCache()
-        self._queries: Collected[Vector] = Collected(lambda texts: list(self._request(texts)))
+        self._queries: Collected[Vector] = Collected(
+            lambda texts: list(self._request(texts, **self._as_query))
+        )
         self._closed = False
         self._dim = 0
+        self._said: dict[str, Any] = {}
         self._dim = self._request(["dimension"]).shape[1]
+        reads, kinds = self._said.get("max_tokens"), self._said.get("input_types")
+        if max_tokens is None and isinstance(reads, int):
+            self._max_tokens = min(max(reads, TOLD_TOKENS[0]), TOLD_TOKENS[1])
+            self._tokens = TextTokenizer(tokenizer, max_tokens=self._max_tokens)
+        self._as_query = {"input_type": "query"} if isinstance(kinds, list) and "query" in kinds else {}
 
     def __repr__(self) -> str:
         return f"HttpEmbedder({self._model!r}, {self._parts.hostname!r})"
@@ -131,11 +145,11 @@ class HttpEmbedder:
     def _closed_error(self) -> ModelError:
         return ModelError(f"the embedding model {self._model} is closed", hint="open it again")
 
-    def _request(self, texts: Sequence[str]) -> Matrix:
+    def _request(self, texts: Sequence[str], **more: str) -> Matrix:
         if self._closed:
             raise self._closed_error()
-        cut = [self._tokens.cut(text) for text in texts]
-        body = json.dumps({"model": self._model, "input": cut, "encoding_format": "float"}).encode()
+        cut = [well_formed(self._tokens.cut(text)) for text in texts]
+        body = json.dumps({"model": self._model, "input": cut, "encoding_format": "float", **more}).encode()
         for attempt in range(RETRIES + 1):
             try:
                 return self._vectors(self._post(body), len(texts))
@@ -200,13 +214,16 @@ class HttpEmbedder:
 
     def _vectors(self, data: bytes, count: int) -> Matrix:
         try:
-            entries: list[dict[str, Any]] = json.loads(data)["data"]
+            answer = json.loads(data)
+            entries: list[dict[str, Any]] = answer["data"]
             rows = {int(entry["index"]): entry["embedding"] for entry in entries}
             vectors = np.array([rows[number] for number in range(count)], dtype=np.float32)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._malformed(f"its answer does not hold {count} vectors") from error
         if len(entries) != count or vectors.ndim != 2 or not vectors.shape[1]:
             raise self._malformed(f"its answer holds {len(entries)} vectors for {count} texts")
+        if not self._dim and isinstance(answer.get("ragstone"), dict):
+            self._said = answer["ragstone"]
         if self._dim and vectors.shape[1] != self._dim:
             raise ModelError(
                 f"the model {self._model} gave vectors of {vectors.shape[1]} numbers, before {self._dim}",
@@ -214,7 +231,10 @@ class HttpEmbedder:
             )
         if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
             raise self._malformed("a vector is zero or not finite")
-        return unit_rows(vectors)
+        # Unit rows stay as they came: dividing by a norm that rounds to almost 1 would move their last bits.
+        off = np.abs(np.linalg.norm(vectors, axis=1) - 1) > UNIT_TOLERANCE
+        vectors[off] = unit_rows(vectors[off])
+        return vectors
 
 
 def _address(base_url: str) -> SplitResult:

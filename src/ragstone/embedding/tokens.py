@@ -60,8 +60,8 @@ class TextTokenizer:
 
     def pairs(self, first: str, seconds: Sequence[str]) -> list[TokenPair]:
         """`first` with each of `seconds`, at most `max_tokens` together: the second is cut, but the first to half."""
-        first = self._start(_well_formed(first), self._max_tokens // 2)
-        encodings = self._tokenizer.encode_batch([(first, _well_formed(second)) for second in seconds])
+        first = self._start(well_formed(first), self._max_tokens // 2)
+        encodings = self._tokenizer.encode_batch([(first, well_formed(second)) for second in seconds])
         return [self._cut_pair(encoding) for encoding in encodings]
 
     def counts(self, texts: Sequence[str]) -> list[int]:
@@ -73,7 +73,7 @@ class TextTokenizer:
         try:
             (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
         except TypeError:
-            (encoding,) = self._tokenizer.encode_batch([_well_formed(text)], add_special_tokens=False)
+            (encoding,) = self._tokenizer.encode_batch([well_formed(text)], add_special_tokens=False)
         spans: list[tuple[int, int]] = encoding.offsets
         return spans
 
@@ -92,7 +92,7 @@ class TextTokenizer:
         try:
             return self._tokenizer.encode_batch_fast(texts)
         except TypeError:
-            return self._tokenizer.encode_batch_fast([_well_formed(text) for text in texts])
+            return self._tokenizer.encode_batch_fast([well_formed(text) for text in texts])
 
     def _cut(self, ids: list[int]) -> TokenIds:
         if len(ids) > self._max_tokens:
@@ -110,6 +110,6 @@ class TextTokenizer:
         return TokenPair(ids[kept], types[kept])
 
 
-def _well_formed(text: str) -> str:
+def well_formed(text: str) -> str:
     """`text` with `?` for lone surrogates, which the library refuses: half an emoji must not cost a document."""
     return text.encode("utf-8", "replace").decode("utf-8")

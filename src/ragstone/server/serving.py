@@ -55,9 +55,9 @@ def serve(
     app = create_app(
         engine, paths=paths, admission=admission, streaming=streaming, answer_limit_s=answer_limit_s
     )
-    with _listening_socket(host, port) as listener:
+    with listening_socket(host, port) as listener:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        url = _address(host, listener.getsockname()[1])
+        url = address(host, listener.getsockname()[1])
         _Server(app, on_started=lambda: _tell(url, announce, open_browser=open_browser)).run([listener])
 
 
@@ -111,7 +111,8 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _listening_socket(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, port 0 for any free one; raises `InputError` when it cannot be taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -127,7 +128,8 @@ def _listening_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _address(host: str, port: int) -> str:
+def address(host: str, port: int) -> str:
+    """What a browser is given."""
     return f"http://[{host.strip('[]')}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
