@@ -9,11 +9,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from ragstone.collection import holds_memories
 from ragstone.engine import Ragstone
 from ragstone.errors import InputError, NotFoundError
 from ragstone.mcp import forms
 from ragstone.mcp.tool import Cancelled, Tool, Visitor
-from ragstone.memory.opening import SUFFIX as MEMORY_SUFFIX
 from ragstone.memory.opening import open_memory
 from ragstone.memory.store import MemoryStore
 from ragstone.types import Answer, AnswerDone
@@ -231,7 +231,7 @@ class Toolbox:
     ) -> forms.CollectionsAnswer:
         names = self._engine.collections()
         return forms.CollectionsAnswer(
-            collections=[n for n in names if visitor.sees(n) and not n.endswith(MEMORY_SUFFIX)],
+            collections=[name for name in names if visitor.sees(name)],
             usual=self._engine.collection,
         )
 
@@ -281,7 +281,7 @@ class Toolbox:
     def _seen(self, collection: str, visitor: Visitor) -> str:
         """The collection named, or the engine's own, if it is the visitor's; one of others does not exist."""
         name = collection or self._engine.collection
-        if not visitor.sees(name) or name.endswith(MEMORY_SUFFIX):
+        if not visitor.sees(name) or holds_memories(name):
             raise NotFoundError(f"no collection {name!r}", hint="list_collections says which there are")
         return name
 

@@ -20,9 +20,9 @@ from ragstone.server.documents_routes import documents
 from ragstone.server.door import Door
 from ragstone.server.health_routes import health
 from ragstone.server.jobs_routes import jobs
+from ragstone.server.mcp_route import McpHandling, mcp_api
 from ragstone.server.memory_routes import memory
 from ragstone.server.metrics import Measured, ServiceMetrics
-from ragstone.server.mcp_route import McpHandling, mcp_api
 from ragstone.server.models import Models
 from ragstone.server.openai_errors import OpenAIErrors
 from ragstone.server.openai_routes import chat_api, models_api

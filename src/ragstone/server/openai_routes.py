@@ -15,7 +15,6 @@ from starlette.responses import Response
 
 from ragstone import wire
 from ragstone.errors import NotFoundError
-from ragstone.memory.opening import SUFFIX as MEMORY_SUFFIX
 from ragstone.server.access import ANSWER_COST, Caller, TheCaller, policy
 from ragstone.server.models import Models, model_json
 from ragstone.server.openai_errors import error_body
@@ -90,9 +89,8 @@ async def _entries(request: Request, models: Models, caller: Caller) -> list[wir
 
 
 async def _chat_models(service: Service, caller: Caller) -> dict[str, str]:
-    """Model name → collection, of those that the caller may see; memories are no documents to ask."""
-    there = await service.read(service.engine.collections)
-    seen = [name for name in there if caller.sees(name) and not name.endswith(MEMORY_SUFFIX)]
+    """Model name → collection, of those that the caller may see."""
+    seen = [name for name in await service.read(service.engine.collections) if caller.sees(name)]
     own = service.engine.collection
     named = {CHAT_MODEL: own} if caller.sees(own) else {}
     return named | {f"{CHAT_MODEL}:{name}": name for name in seen}
