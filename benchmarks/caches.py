@@ -50,8 +50,8 @@ def main() -> None:
         with Ragstone(settings=settings, chat_model=Quoting()) as engine:
             figures = {
                 "texts": len(texts),
-                **_batches(engine._embedding(), texts),
-                **_hits(engine._embedding(), texts),
+                **_batches(engine.embedder(), texts),
+                **_hits(engine.embedder(), texts),
                 **_engine(engine, texts),
             }
     for name, value in figures.items():

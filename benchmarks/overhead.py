@@ -79,7 +79,7 @@ def main() -> None:
 def _doors(engine: Ragstone, dense: DenseIndex, segment: Segment, recall: float) -> Mapping[str, Search]:
     """Ways to the same FAISS call, the bare one first."""
     # The engine asks the index for more once it has found less than was wanted: all doors ask for the same.
-    asked = engine._recall_keeper(engine._settings.collection).asked
+    asked = engine._open.recall_keeper(engine.collection).asked
     return {
         "faiss": lambda vector: _faiss_call(segment, vector, asked(recall)),
         "ids and scores": lambda vector: dense.at_recall(asked(recall)).search(

@@ -131,7 +131,7 @@ def _fill(real: Real) -> None:
         vectors = clustered_vectors(count, real.embedder.dim)
         words = np.random.default_rng(count).zipf(1.3, (count, 30)) % WORDS
         texts = [" ".join(f"word{word}" for word in row) for row in words]
-        settings = real.engine._settings
+        settings = real.engine.settings
         with Ragstone(settings=settings, collection=name, embedder=real.embedder) as engine:
             engine.add(
                 texts,

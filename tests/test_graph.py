@@ -253,7 +253,7 @@ def test_a_graph_that_fails_is_reported_and_the_other_sources_answer(
     )
     asked = Query.checked(QUESTION, top_k=10, mode="hybrid", filter=None, vector=None, recall=1.0, graph="on")
     result = search_collection(
-        collection, asked, engine._embedding, engine._recall_keeper("default"), engine._reranking
+        collection, asked, engine.embedder, engine._open.recall_keeper("default"), engine._models.reranker
     )
     assert [hit.uri for hit in result.hits] == uris(engine, graph=False)
     assert [entry.source for entry in result.degraded] == ["graph"]

@@ -126,7 +126,7 @@ def test_single_precision_keeps_the_order_of_the_vectors_given(tmp_path: Path) -
 
 def test_approximate_searches_are_checked_against_exact_ones(filled: tuple[Ragstone, Matrix]) -> None:
     engine, rows = filled
-    wanted = engine._settings.recall
+    wanted = engine.settings.recall
     nearest(engine, rows[0], wanted)
     assert engine.stats().recall is None  # exact: nothing to check
     engine.apply_plan(make_plan("HNSW,SQ8", dim=DIM), recall=0.95)
@@ -135,7 +135,7 @@ def test_approximate_searches_are_checked_against_exact_ones(filled: tuple[Ragst
     assert engine.stats().recall is None
     for number in range(2 * CHECK_EVERY_AT_FIRST + 1):
         nearest(engine, rows[number], wanted)
-        engine._recall_keeper("default").wait()
+        engine._open.recall_keeper("default").wait()
     observed = engine.stats().recall
     assert observed is not None
     assert (observed.samples, observed.asked) == (3, wanted)

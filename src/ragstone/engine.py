@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
-import secrets
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -25,31 +22,27 @@ import numpy.typing as npt
 
 from ragstone import deadlines, ingest, maintenance, naming, searching
 from ragstone.answering.answer import answer_events
-from ragstone.answering.chat_model import ChatModel, OpenAIChatModel
+from ragstone.answering.chat_model import ChatModel
 from ragstone.answering.prompt import standalone_question
-from ragstone.answering.templates import BUILT_IN, Templates, load_templates
 from ragstone.caches import EngineCaches
-from ragstone.collection import Collection, documents_only, holds_memories
+from ragstone.collection import Collection, documents_only
 from ragstone.documents.limits import ReadLimits
 from ragstone.documents.pool import ReaderPool
-from ragstone.embedding import load_embedder
 from ragstone.embedding.batch_embedder import BatchEmbedder
-from ragstone.errors import InputError, NoCollectionError, NotFoundError, RagstoneError
+from ragstone.engine_models import OPENAI_BASE_URL, EngineModels, model_name
+from ragstone.errors import NotFoundError, RagstoneError
 from ragstone.expansions import reworded
 from ragstone.given_files import GivenFile, add_files
 from ragstone.index.plans import Plan
-from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.maintenance import VerifyReport
 from ragstone.monitoring.monitor import PerformanceMonitor
-from ragstone.monitoring.records import Gauge
 from ragstone.monitoring.timing import PerformanceTimer
-from ragstone.reranking import TimelyReranker, load_reranker
+from ragstone.open_collections import OpenCollections
 from ragstone.retrieval.merge import merge
 from ragstone.searching import Query, search_collection
 from ragstone.settings import Settings
-from ragstone.stats import Stats, collection_stats, recall_gauges
+from ragstone.stats import Stats, collection_stats
 from ragstone.store import documents, votes
-from ragstone.store.analysis import analyse
 from ragstone.store.votes import Vote
 from ragstone.texts import add_texts, add_vectors, checked_texts, unit_rows
 from ragstone.types import (
@@ -70,12 +63,8 @@ from ragstone.types import (
     SearchResult,
     Turn,
 )
-from ragstone.vocabulary.synonyms import NO_SYNONYMS, Synonyms, load_synonyms
 
-OPENAI_BASE_URL = "https://api.openai.com/v1"  # used only where the user named a model and no endpoint
 EXTERNAL_MODEL = "external"
-
-COLLECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a folder's name on every file system
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -123,21 +112,16 @@ class Ragstone:
         else:
             changed = {name: value for name, value in given.items() if value is not None}
             self._settings = Settings.model_validate({**dict(settings), **changed})
-        self._given_embedder = embedder
-        self._embedder = embedder
-        self._chat_model = chat_model
-        self._given_reranker = reranker
-        self._reranker: TimelyReranker | None = None
-        self._loading = threading.RLock()
-        self._collections: dict[str, Collection] = {}
-        self._recalls: dict[str, RecallKeeper] = {}
-        self._templates: Templates | None = None
-        self._synonyms: Synonyms | None = None
+        self._models = EngineModels(
+            self._settings, embedder=embedder, chat_model=chat_model, reranker=reranker
+        )
+        self._open = OpenCollections(self._settings.data_dir, recall=self._settings.recall)
         self._caches = _caches(self._settings)
         self._closing = threading.Event()
         self._checker: threading.Thread | None = None
+        self._starting = threading.Lock()
         self.monitor = monitor or PerformanceMonitor(folder=self._settings.data_dir)
-        self.monitor.add_gauges(self._recall_gauges)
+        self.monitor.add_gauges(self._open.gauges)
 
     # -- index a folder ----------------------------------------------------------------------------------
 
@@ -165,12 +149,12 @@ class Ragstone:
             if not root.exists():
                 raise NotFoundError(f"no file or folder {root}", hint="check the path; nothing was changed")
         asks = self._settings.graph_extractor == "llm" if llm is None else llm
-        namer = self._namer() if asks else None
+        namer = self._models.namer() if asks else None
         with self._readers() as pool:
             return ingest.index_files(
                 self._writable(collection),
                 roots,
-                embedder=self._embedding(),
+                embedder=self._models.embedder(),
                 pool=pool,
                 max_file_bytes=self._settings.max_file_bytes,
                 chunk_tokens=self._settings.chunk_tokens,
@@ -199,7 +183,7 @@ class Ragstone:
             return add_files(
                 self._writable(collection),
                 files,
-                embedder=self._embedding(),
+                embedder=self._models.embedder(),
                 pool=pool,
                 chunk_tokens=self._settings.chunk_tokens,
                 progress=progress or (lambda _: None),
@@ -237,7 +221,7 @@ class Ragstone:
             add_texts(
                 self._writable(collection),
                 given,
-                embedder=self._embedding(),
+                embedder=self._models.embedder(),
                 chunk_tokens=self._settings.chunk_tokens,
             )
         return [text.uri for text in given]
@@ -260,22 +244,10 @@ class Ragstone:
         Searches that run in it meanwhile may fail with `StoreError`. Raises `NotFoundError`, `LockedError`,
         `InputError` for a memory (`forget` empties those), and `StoreError` when a shared cache does not answer.
         """
-        home = self._collection(documents_only(collection))
+        name = documents_only(collection)
+        self._collection(name)
         self._caches.forget()
-        for left in home.folder.parent.glob(".*.dropped-*"):  # by a process that was killed here
-            shutil.rmtree(left, ignore_errors=True)
-        with home.writing(), self._loading:
-            with home.catalog.reading() as db:
-                count = documents.counts(db).documents
-            aside = home.folder.with_name(f".{collection}.dropped-{secrets.token_hex(4)}")
-            home.folder.rename(aside)  # from here on the name is free, in every process
-            self._collections.pop(collection, None)
-            keeper = self._recalls.pop(collection, None)
-        if keeper is not None:
-            keeper.wait()
-        home.catalog.close()
-        shutil.rmtree(aside)
-        return count
+        return self._open.drop(name)
 
     # -- ask a question ----------------------------------------------------------------------------------
 
@@ -311,7 +283,7 @@ class Ragstone:
                 vector=vector,
                 recall=self._settings.recall if recall is None else recall,
                 graph="on" if (self._settings.graph if graph is None else graph) else "off",
-                rerank=self._rerank_depth(wanted=rerank),
+                rerank=self._models.rerank_depth(wanted=rerank),
                 acronyms=self._settings.acronyms,
             )
             return self._searched(asked, collections, timer)
@@ -359,10 +331,10 @@ class Ragstone:
             search_collection(
                 self._collection(name),
                 asked,
-                self._embedding,
-                self._recall_keeper(name),
-                self._reranking,
-                synonyms=self._user_synonyms(),
+                self._models.embedder,
+                self._open.recall_keeper(name),
+                self._models.reranker,
+                synonyms=self._models.synonyms(),
             )
             for name in names
         ]
@@ -422,12 +394,12 @@ class Ragstone:
                 hits=found.hits,
                 degraded=found.degraded,
                 search_timings_ms=found.timings_ms,
-                chat_model=self._chatting(),
-                embedder=self._embedding(),
+                chat_model=self._models.chat_model(),
+                embedder=self._models.embedder(),
                 idf=self._idf(collections or [self._settings.collection]),
                 history=history,
                 reworded=reworded(asked, found.expansions) if found.expansions else None,
-                templates=self._prompts(),
+                templates=self._models.templates(),
                 timeout_s=deadlines.left_s(self._settings.chat_timeout_s),
                 max_context_tokens=self._settings.max_context_length,
                 kept=self._caches.answers,
@@ -450,7 +422,7 @@ class Ragstone:
         with the chunk. The latest 4,096 count. Raises `InputError`, `NotFoundError`.
         """
         name = collection or self._settings.collection
-        return searching.vote(self._collection(name), query, chunk_id, value, self._embedding)
+        return searching.vote(self._collection(name), query, chunk_id, value, self._models.embedder)
 
     def votes(self, *, collection: str | None = None) -> list[Vote]:
         """The votes of the collection, oldest first."""
@@ -491,7 +463,7 @@ class Ragstone:
 
     def embedder(self) -> Embedder:
         """The engine's embedding model, loaded now if it was not; the engine closes it. Raises `ModelError`."""
-        return self._embedding()
+        return self._models.embedder()
 
     @property
     def collection(self) -> str:
@@ -500,16 +472,7 @@ class Ragstone:
 
     def collections(self) -> list[str]:
         """The names of the collections of documents in the data directory; memories are not among them."""
-        home = self._settings.data_dir / "collections"
-        if not home.is_dir():
-            return []
-        return sorted(
-            path.name
-            for path in home.iterdir()
-            if COLLECTION_NAME.fullmatch(path.name)
-            and not holds_memories(path.name)
-            and (path / "catalog.sqlite").is_file()
-        )
+        return self._open.names()
 
     @property
     def model(self) -> str:
@@ -531,13 +494,13 @@ class Ragstone:
         """
         name, names = collection or self._settings.collection, tuple(self.collections())
         if collection is not None and collection not in {*names, self._settings.collection}:
-            raise self._no_collection(collection)
+            raise self._open.missing(collection)
         return replace(
             collection_stats(self._collection(name) if name in names else None, name),
             collections=names,
-            recall=self._recall_keeper(name).summary(),
+            recall=self._open.recall_keeper(name).summary(),
             latencies_ms=self.monitor.latencies(),
-            caches=self._caches.stats(self._embedder),
+            caches=self._caches.stats(self._models.loaded_embedder),
         )
 
     def batch_embedder(
@@ -553,7 +516,7 @@ class Ragstone:
         The caller stops it before the engine is closed. Raises `ModelError`.
         """
         return BatchEmbedder(
-            self._embedding(),
+            self._models.embedder(),
             batch_size,
             cache_size,
             queue_timeout,
@@ -595,7 +558,7 @@ class Ragstone:
     @_timed
     def embed_waiting(self) -> int:
         """Embed the chunks that wait for a vector (after a repair or a stopped run); how many."""
-        collection, embedder = self._collection(), self._embedding()
+        collection, embedder = self._collection(), self._models.embedder()
         with collection.writing():
             collection.catalog.settle_identity(ingest.identity_of(embedder))
             return ingest.embed_queue(
@@ -607,7 +570,7 @@ class Ragstone:
         """Ask the chat model for the names of documents it was not asked about (added by a program, or left by a run
         that failed); what it could not be asked about. Raises `InputError` without one, `LockedError`.
         """
-        collection, namer = self._collection(), self._namer()
+        collection, namer = self._collection(), self._models.namer()
         with collection.writing():
             return naming.name_documents(
                 collection,
@@ -658,15 +621,15 @@ class Ragstone:
 
     def warm_up(self) -> None:
         """Load the models, open the collection and search it once, and check its files in the background."""
-        embedder = self._embedding()
+        embedder = self._models.embedder()
         embedder.embed_query("warm up")
-        if self._has_reranker:
-            self._reranking()
+        if self._models.has_reranker:
+            self._models.reranker()
         if self._settings.collection in self.collections():
             self._collection().snapshot()
             with suppress(RagstoneError):  # what is wrong will be said to who searches
                 self._warm_search()
-            with self._loading:
+            with self._starting:
                 if self._checker is None:
                     self._checker = threading.Thread(
                         target=self._check_in_background, name="ragstone-verify", daemon=True
@@ -699,22 +662,13 @@ class Ragstone:
     def close(self) -> None:
         """Let go of files, threads and models; calling it again does nothing."""
         if not self._closing.is_set():
-            self.monitor.remove_gauges(self._recall_gauges)
+            self.monitor.remove_gauges(self._open.gauges)
         self._closing.set()
         if self._checker is not None:
             self._checker.join()
-        for keeper in self._recalls.values():
-            keeper.wait()
-        with self._loading:
-            for collection in self._collections.values():
-                collection.close()
-            self._collections.clear()
-            self._caches.close()
-            if self._reranker is not None:
-                self._reranker.close(with_reranker=self._given_reranker is None)
-            if self._embedder is not None and self._given_embedder is None:
-                self._embedder.close()
-                self._embedder = None
+        self._open.close()
+        self._caches.close()
+        self._models.close()
 
     def __enter__(self) -> Ragstone:
         return self
@@ -735,114 +689,7 @@ class Ragstone:
         return self._collection(documents_only(name or self._settings.collection), create=True)
 
     def _collection(self, name: str | None = None, *, create: bool = False) -> Collection:
-        name = name or self._settings.collection
-        if not COLLECTION_NAME.fullmatch(name):
-            raise InputError(f"{name!r} is no name for a collection", hint="letters, digits, dots, - and _")
-        with self._loading:
-            if self._closing.is_set():
-                raise InputError("this engine is closed", hint="open another one")
-            known = self._collections.get(name)
-            if known is not None and not known.is_there:
-                known.catalog.close()
-                del self._collections[name]
-            if name not in self._collections:
-                folder = self._settings.data_dir / "collections" / name
-                if not create and not (folder / "catalog.sqlite").is_file():
-                    raise self._no_collection(name)
-                self._collections[name] = Collection(folder)
-            return self._collections[name]
-
-    def _no_collection(self, name: str) -> NoCollectionError:
-        return NoCollectionError(
-            f"no collection {name!r} in {self._settings.data_dir}",
-            hint="make one with: ragstone index FOLDER",
-        )
-
-    def _embedding(self) -> Embedder:
-        with self._loading:
-            if self._embedder is None:
-                settings = self._settings
-                key = settings.embedding_api_key
-                self._embedder = load_embedder(
-                    settings.model,
-                    cache_dir=settings.data_dir / "models",
-                    threads=settings.model_threads,
-                    background=True,  # documents yield to queries: searching stays fast while indexing (T10)
-                    device=settings.device,
-                    base_url=settings.embedding_base_url,
-                    api_key=key.get_secret_value() if key else None,
-                )
-            return self._embedder
-
-    @property
-    def _has_reranker(self) -> bool:
-        named = self._settings.reranker or self._settings.reranker_base_url
-        return self._given_reranker is not None or named is not None
-
-    def _rerank_depth(self, *, wanted: bool | None) -> int:
-        """How many hits of a search the reranker judges."""
-        if wanted and not self._has_reranker:
-            raise InputError("there is no reranker", hint="set reranker, or search without rerank")
-        return self._settings.rerank_depth if self._has_reranker and wanted is not False else 0
-
-    def _reranking(self) -> Reranker:
-        with self._loading:
-            if self._reranker is None:
-                settings = self._settings
-                key = settings.reranker_api_key
-                reranker = self._given_reranker or load_reranker(
-                    settings.reranker or "",
-                    cache_dir=settings.data_dir / "models",
-                    base_url=settings.reranker_base_url,
-                    api_key=key.get_secret_value() if key else None,
-                    timeout_s=settings.rerank_timeout_s,
-                    device=settings.device,
-                )
-                self._reranker = TimelyReranker(reranker, timeout_s=settings.rerank_timeout_s)
-            return self._reranker
-
-    def _chatting(self) -> ChatModel | None:
-        with self._loading:
-            settings = self._settings
-            if self._chat_model is None and settings.chat_model is not None:
-                key = settings.chat_api_key
-                self._chat_model = OpenAIChatModel(
-                    base_url=settings.chat_base_url or OPENAI_BASE_URL,
-                    model=settings.chat_model,
-                    api_key=key.get_secret_value() if key else "",
-                    organization=settings.chat_organization or "",
-                )
-            return self._chat_model
-
-    def _namer(self) -> ChatModel:
-        model = self._chatting()
-        if model is None:
-            raise InputError(
-                "names are to be found by a chat model, and none is set",
-                hint="set chat_model (and chat_base_url), or leave the names to titles",
-            )
-        return model
-
-    def _prompts(self) -> Templates:
-        with self._loading:
-            if self._templates is None:
-                path = self._settings.prompt_templates
-                self._templates = BUILT_IN if path is None else load_templates(path)
-            return self._templates
-
-    def _user_synonyms(self) -> Synonyms:
-        with self._loading:
-            if self._synonyms is None:
-                path = self._settings.synonyms
-                self._synonyms = NO_SYNONYMS if path is None else load_synonyms(path, analyse)
-            return self._synonyms
-
-    def _recall_keeper(self, name: str) -> RecallKeeper:
-        return self._recalls.setdefault(name, RecallKeeper(name, self._settings.recall))
-
-    def _recall_gauges(self) -> list[Gauge]:
-        observed = {name: keeper.summary() for name, keeper in self._recalls.copy().items()}
-        return recall_gauges(observed, wanted=self._settings.recall)
+        return self._open.get(name or self._settings.collection, create=create)
 
     def _idf(self, names: Sequence[str]) -> Callable[[Sequence[str]], Scores]:
         """How rare words are in the collections searched: the mean of what each says."""
@@ -856,11 +703,6 @@ class Ragstone:
             return mean
 
         return idf
-
-
-def model_name(settings: Settings) -> str:
-    """What the embedding model is called in settings; of one in a folder the folder's name."""
-    return Path(settings.model).name if settings.model[0] in "/.~" else settings.model
 
 
 def _beside(search_ms: Mapping[str, float], answer_ms: Mapping[str, float]) -> Mapping[str, float]:

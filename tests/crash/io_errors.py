@@ -54,7 +54,7 @@ def searching_goes_on(name: str) -> Callable[[Ragstone, Board], None]:
                 mended = (
                     name != "recover"
                 )  # there, what the fault keeps from being mended is what is searched
-                require(not (engine._collections and mended), f"{mode} search was refused: {error}")
+                require(not (engine._open._open and mended), f"{mode} search was refused: {error}")
                 board.say("not_searched")
                 return
             missing = kept - {hit.uri for hit in result.hits}

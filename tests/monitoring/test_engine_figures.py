@@ -148,7 +148,7 @@ def test_questions_that_an_index_was_not_made_for_lower_the_gauge_of_its_recall(
         engine.apply_plan(make_plan("IVF,SQ8", dim=dim, nlist=240), recall=0.95)
         usual = gauge_after(engine, rows[: ENOUGH_TO_RAISE * CHECK_EVERY_AT_FIRST])
         assert usual["found"] >= usual["wanted"] - 0.02
-        engine._recalls.clear()
+        engine._open._keepers.clear()
         drifted = gauge_after(engine, random[: 20 * CHECK_EVERY_AT_FIRST])
         assert drifted["found"] < usual["found"] - 0.03
         assert drifted["wanted"] == 0.95
@@ -159,7 +159,7 @@ def gauge_after(engine: Ragstone, queries: np.ndarray) -> dict[str, float]:
     """The gauges of recall once the queries were asked."""
     for query in queries:
         engine.search("by vector", mode="dense", vector=query)
-        engine._recall_keeper("default").wait()
+        engine._open.recall_keeper("default").wait()
     families = parse(engine.metrics_text())
     labels = frozenset({("collection", "default")})
     return {

@@ -31,7 +31,7 @@ def engine(tmp_path: Path) -> Iterator[Ragstone]:
 
 
 def _add(engine: Ragstone, collection: str, *texts: str) -> None:
-    folder = engine._settings.data_dir
+    folder = engine.settings.data_dir
     with Ragstone(folder, collection=collection, embedder=HashingEmbedder()) as other:
         other.add(texts)
 

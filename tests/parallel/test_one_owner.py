@@ -113,7 +113,7 @@ def test_thirty_two_threads_share_one_session_of_the_real_model(tmp_path: Path) 
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(lambda _: engine.warm_up(), range(THREADS)))  # all at once, before it is loaded
         engine.add(queries)
-        embedder = engine._embedder
+        embedder = engine._models.loaded_embedder
         assert embedder is not None
         assert sessions() == before + 1
         together = threading.Barrier(THREADS)
@@ -126,9 +126,9 @@ def test_thirty_two_threads_share_one_session_of_the_real_model(tmp_path: Path) 
             at_once = list(pool.map(embed, queries))
     with Ragstone(tmp_path, settings=Settings()) as engine:
         engine.warm_up()
-        assert engine._embedder is not None
+        assert engine._models.loaded_embedder is not None
         for query, vector in zip(queries, at_once, strict=True):
-            assert np.array_equal(engine._embedder.embed_query(query), vector)
+            assert np.array_equal(engine._models.loaded_embedder.embed_query(query), vector)
 
 
 def test_what_is_asked_for_at_once_is_made_once_and_a_failure_is_everybodys() -> None:

@@ -262,7 +262,7 @@ def test_memory_and_collections_share_one_model(tmp_path: Path) -> None:
     retriever = open_retriever(settings)
     _store, engine, shared = retriever._owned
     assert isinstance(engine, Ragstone)
-    assert engine._embedding() is shared
+    assert engine.embedder() is shared
     engine.add(["The ferry leaves at 7:40."])
     data = retriever.fetch("the ferry makes me seasick").to_dict()
     assert not data["degraded"]

@@ -153,4 +153,4 @@ def _status(service: Keyed, method: str, path: str, headers: dict[str, str], que
 
 
 def _folder(service: Keyed) -> Path:
-    return service.engine._settings.data_dir
+    return service.engine.settings.data_dir

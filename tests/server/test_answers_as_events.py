@@ -95,7 +95,7 @@ def test_no_moment_of_leaving_leaves_a_model_running(data_dir: Path, embedder: E
     with Ragstone(data_dir, embedder=embedder) as engine, running(engine) as live:
         for attempt in range(40):
             model = DrippingModel(pause_s=0.001, repeat=ENDLESS)  # it is nearly always sending
-            engine._chat_model = model
+            engine._models._chat_model = model
             with closing(live.connect()) as connection:
                 connection.request("POST", "/api/ask/stream", *_posted())
                 response = connection.getresponse()

@@ -137,9 +137,9 @@ def test_without_warming_up_the_model_is_loaded_by_the_first_request(
     settings = Settings(data_dir=data_dir, warm_up=False)
     with Ragstone(settings=settings) as engine, running(engine) as service:
         service.wait_ready()
-        assert engine._embedder is None
+        assert engine._models.loaded_embedder is None
         assert service.get("/api/search?q=lighthouse").status == 200
-        assert engine._embedder is not None
+        assert engine._models.loaded_embedder is not None
 
 
 def _seconds(service: LiveService, number: int) -> float:

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 import uvicorn
 from fastapi import FastAPI
 
-from ragstone.engine import model_name
+from ragstone.engine_models import model_name
 from ragstone.memory.opening import settings_embedder
 from ragstone.server.admission import admission_of
 from ragstone.server.connections import ConnectionLimits, connections_with

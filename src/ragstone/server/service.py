@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ragstone import deadlines, wire
-from ragstone.engine import OPENAI_BASE_URL, Ragstone
+from ragstone.engine import Ragstone
+from ragstone.engine_models import OPENAI_BASE_URL
 from ragstone.errors import RagstoneError
 from ragstone.server.access import Caller
 from ragstone.server.changes import Changes
