@@ -24,6 +24,7 @@ COMPONENTS = (
     "faiss_index",
     "importers",
     "index",
+    "mcp",
     "memory",
     "monitoring",
     "parallel",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from ragstone.engine import Ragstone
+from ragstone.memory.opening import open_memory
+from ragstone.settings import Settings
 from ragstone.types import Embedder
 from server.keyed import HOURS, fill, keyed
 from server.live import LIBRARY, DrippingModel, LiveService, running, wait_until
@@ -62,8 +64,8 @@ def test_the_models_are_the_collections_and_the_embedding_model(client: OpenAI, 
 
 
 def test_a_memory_is_no_model(data_dir: Path, embedder: Embedder, tmp_path: Path) -> None:
-    with Ragstone(tmp_path, collection="trips.memory", embedder=embedder) as engine:
-        engine.add(["The boiler was serviced in May."])
+    with closing(open_memory(Settings(data_dir=tmp_path, collection="trips"), embedder=embedder)) as memory:
+        memory.add("The boiler was serviced in May.")
     with (
         Ragstone(tmp_path, embedder=embedder) as engine,
         running(engine) as service,

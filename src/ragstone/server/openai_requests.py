@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from ragstone.server.openai_wire import without_sources
@@ -32,6 +32,7 @@ MAX_NAME_CHARACTERS = 200
 MAX_IGNORED = 40  # OpenAI has about 40 parameters
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+_TEXT_SCHEMA = {"type": "string", "minLength": 1, "maxLength": EMBEDDINGS_BODY_BYTES}
 Text = Annotated[str, StringConstraints(max_length=EMBEDDINGS_BODY_BYTES)]
 
 # Parameters without which the answer would not be what was asked for, with the values that ask for nothing.
@@ -168,7 +169,13 @@ class EmbeddingsRequest(_OpenAIRequest):
     """The body of `POST /v1/embeddings`; `input_type` is what the texts are to be used as."""
 
     model: ModelName
-    input: Annotated[tuple[str, ...], BeforeValidator(_texts)]
+    input: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_texts),
+        WithJsonSchema(
+            {"anyOf": [_TEXT_SCHEMA, {"type": "array", "items": _TEXT_SCHEMA, "maxItems": MAX_INPUTS}]}
+        ),
+    ]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     input_type: Literal["document", "query"] = "document"
@@ -190,7 +197,7 @@ class RerankRequest(_OpenAIRequest):
     documents: Annotated[
         tuple[Text | RerankDocument, ...], Field(min_length=1, max_length=MAX_RERANKED, fail_fast=True)
     ]
-    top_n: Annotated[int, Field(ge=1)] | None = None
+    top_n: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     return_documents: bool = False
 
     def texts(self) -> tuple[str, ...]:
