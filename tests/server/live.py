@@ -17,6 +17,7 @@ import uvicorn
 from ragstone.answering.chat_model import ChatDelta, Message
 from ragstone.engine import Ragstone
 from ragstone.errors import CancelledError
+from ragstone.server.access import MAX_BODY_BYTES
 from ragstone.server.app import create_app
 from ragstone.server.connections import ConnectionLimits, connections_with
 
@@ -165,8 +166,9 @@ def running(
             port=port,
             log_level="warning",
             lifespan="on",
-            ws="none",
             proxy_headers=False,
+            ws="websockets-sansio",
+            ws_max_size=MAX_BODY_BYTES,
             timeout_graceful_shutdown=1,
             http=connections_with(limits or ConnectionLimits()),
         )

@@ -15,6 +15,7 @@ from ragstone.engine import Ragstone
 from ragstone.errors import SettingsError
 from ragstone.server.admission import Admission
 from ragstone.server.boundary import BoundedBody, Crowd, SecurityHeaders
+from ragstone.server.chat_socket import ChatLimits, Chats, chat
 from ragstone.server.description import description
 from ragstone.server.documents_routes import documents
 from ragstone.server.door import Door
@@ -51,6 +52,7 @@ def create_app(
     admission: Admission | None = None,
     streaming: bool = True,
     answer_limit_s: float = ANSWER_LIMIT_S,
+    chat_limits: ChatLimits | None = None,
 ) -> FastAPI:
     """The ASGI application over `engine`, which the caller opened and closes.
 
@@ -75,6 +77,7 @@ def create_app(
         models = Models(engine.embedder, name=engine.model)
         mcp = McpHandling(service)
         app.state.service, app.state.models, app.state.mcp = service, models, mcp
+        app.state.chats = Chats(chat_limits or ChatLimits())
         if webhooks is not None:
             webhooks.start()
         start = asyncio.create_task(service.start())
@@ -99,6 +102,7 @@ def create_app(
         models_api,
         chat_api,
         mcp_api,
+        chat,
         page_routes(),
         description,
     )

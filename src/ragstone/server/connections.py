@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -89,7 +89,7 @@ class Connection(H11Protocol):
 
         Not one that came just now, whose request may not have been read yet; but at twice the limit, whichever it is.
         """
-        waiting = [other for other in cast("set[Connection]", self.connections) if other._is_idle]
+        waiting = [other for other in self.connections if isinstance(other, Connection) and other._is_idle]
         longest = min(waiting, key=lambda other: other._waiting_since_s)
         waited_s = self.loop.time() - longest._waiting_since_s
         if waited_s > NEW_S or len(self.connections) > 2 * self.limits.connections:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -153,6 +154,16 @@ def error_event(error: Exception) -> wire.Json:
     return {"status": 500, **_unexpected(error), **_about_request()}
 
 
+def invalid_input(errors: Sequence[Any]) -> tuple[str, list[wire.Json]]:
+    """What pydantic's errors say, in a sentence, and as `[{"field","message"}]`, the first ten."""
+    fields = [
+        {"field": _field_name(entry["loc"]), "message": str(entry["msg"])}
+        for entry in errors[:SHOWN_FIELD_ERRORS]
+    ]
+    detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in fields)
+    return detail or "The request is not valid.", fields
+
+
 def add_problem_handlers(app: FastAPI) -> None:
     """Turn every expected way a request can fail into a problem document."""
     app.add_exception_handler(RagstoneError, _ragstone_problem)
@@ -198,15 +209,11 @@ async def _ragstone_problem(_request: Request, error: Exception) -> Response:
 
 async def _validation_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
-    fields = [
-        {"field": _field_name(entry["loc"]), "message": str(entry["msg"])}
-        for entry in error.errors()[:SHOWN_FIELD_ERRORS]
-    ]
-    detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in fields)
+    detail, fields = invalid_input(error.errors())
     return problem(
         422,
         code="invalid_input",
-        detail=detail or "The request is not valid.",
+        detail=detail,
         hint="See /api/openapi.json for the parameters and their limits.",
         extra={"errors": fields},
     )

@@ -81,7 +81,7 @@ class Service:
         self._cut = asyncio.Event()
         self._warm = False
         self._warm_up_error: wire.Json | None = None
-        self._stopping = False
+        self.stopping = asyncio.Event()  # from the moment that the service is told to stop
         self._chat_checked = (float("-inf"), "ok")  # when, and what came of it
 
     @property
@@ -91,7 +91,7 @@ class Service:
 
     def unready_reason(self) -> wire.Json | None:
         """Why no request should be sent here now, as `{"code","message","hint"}`; None when ready."""
-        if self._stopping:
+        if self.stopping.is_set():
             return {"code": "stopping", "message": "The service is shutting down.", "hint": ""}
         if self._warm_up_error is not None:
             return self._warm_up_error
@@ -120,8 +120,8 @@ class Service:
 
     def stop_soon(self, *, grace_s: float) -> None:
         """Be unready at once, stop indexing, and end running answers after `grace_s`; on the loop only."""
-        if not self._stopping:
-            self._stopping = True
+        if not self.stopping.is_set():
+            self.stopping.set()
             self.jobs.stop()
             self.loop.call_later(grace_s, self._cut.set)
 
@@ -130,7 +130,7 @@ class Service:
 
         A running job gets `grace_s` seconds to come to a point where it can stop.
         """
-        self._stopping = True
+        self.stopping.set()
         self.jobs.stop()
         self._searching.close()
         self._answering.close()

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from ragstone.engine import Ragstone
 from ragstone.errors import InputError
+from ragstone.server.access import MAX_BODY_BYTES
 from ragstone.server.admission import Admission, check_public, is_loopback
 from ragstone.server.app import ANSWER_LIMIT_S, create_app
 from ragstone.server.connections import ConnectionLimits, connections_with
@@ -78,7 +79,9 @@ class _Server(uvicorn.Server):
                 access_log=False,  # a query is private
                 server_header=False,
                 proxy_headers=False,  # it would believe whoever connects from this machine; see `identity`
-                ws="none",
+                ws="websockets-sansio",  # the other implementation over websockets stands on what that deprecates
+                ws_max_size=MAX_BODY_BYTES,
+                ws_per_message_deflate=False,  # some 20 KB a connection, to shorten messages of 1 KB
                 lifespan="on",
                 timeout_keep_alive=IDLE_CONNECTION_S,
                 timeout_graceful_shutdown=int(GRACE_S + SETTLE_S),
@@ -92,6 +95,13 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn would cut conversations in the middle of an answer; told to stop, they end by themselves.
+        for server in self.servers:
+            server.close()
+        await self._app.state.chats.ended(GRACE_S + SETTLE_S)
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.started:
