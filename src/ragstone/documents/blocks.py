@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from ragstone.errors import DocumentError
 from ragstone.types import Block, BlockKind, MetadataValue, ParsedDocument
 
+MAX_IMAGE_BYTES = 8_000_000  # 2 million pixels that do not pack take 6
 _KINDS = {kind.value: kind for kind in BlockKind}
 
 
@@ -30,9 +32,7 @@ def document_from(reply: Any) -> ParsedDocument:
     Raises the `DocumentError` in it; `malformed` for a reply or document that breaks a promise.
     """
     try:
-        if "error" in reply:
-            code, error_message, hint = map(_text, reply["error"])
-            raise DocumentError(error_message, hint=hint, code=code if code in _CODES else "malformed")
+        _raise_error_in(reply)
         message = reply["document"]
         document = ParsedDocument(
             text=_text(message["text"]),
@@ -48,6 +48,24 @@ def document_from(reply: Any) -> ParsedDocument:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DocumentError(f"the reader's result is not a document: {error}") from error
     return document
+
+
+def image_from(reply: Any) -> bytes:
+    """The picture in a child's reply, which is JSON: PNG, of at most 8 MB. Raises as `document_from` does."""
+    try:
+        _raise_error_in(reply)
+        image = base64.b64decode(reply["png"], validate=True)
+        if not image.startswith(b"\x89PNG\r\n\x1a\n") or len(image) > MAX_IMAGE_BYTES:
+            raise ValueError(f"{len(image)} bytes that are no PNG, or too many")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DocumentError(f"the reader's result is not a picture: {error}") from error
+    return image
+
+
+def _raise_error_in(reply: Any) -> None:
+    if "error" in reply:
+        code, error_message, hint = map(_text, reply["error"])
+        raise DocumentError(error_message, hint=hint, code=code if code in _CODES else "malformed")
 
 
 def check_blocks(document: ParsedDocument) -> None:

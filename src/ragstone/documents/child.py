@@ -1,4 +1,4 @@
-"""The reading child's program: take a path, read the file, send its text and marks; over and over.
+"""The reading child's program: take a path, read the file, send its text and marks, or a page's picture; over and over.
 
 Started by `pool` as a script in a fresh interpreter (`-I -S`): arguments are the import path and the parent's
 limits as JSON. Knows no numpy and no other package of ragstone: it must start within milliseconds.
@@ -6,6 +6,7 @@ limits as JSON. Knows no numpy and no other package of ragstone: it must start w
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import stat
@@ -43,30 +44,37 @@ def main() -> None:
         except frames.FrameError:
             return
         sandbox.limit_cpu(request["cpu_s"])
-        if not _answer(replies, request["path"], limits):
+        if not _answer(replies, request, limits):
             # Said here, where the exception is gone with all that its frames held: before, no memory was left.
             frames.write_frame(replies, out_of_memory)
 
 
-def _answer(replies: int, path: str, limits: Any) -> bool:
+def _answer(replies: int, request: dict[str, Any], limits: Any) -> bool:
     """Read a file and send the result; False if the memory did not suffice, and then nothing has been sent."""
     from ragstone.documents import frames
 
     try:
-        frames.write_frame(replies, _reply(path, limits))
+        frames.write_frame(replies, _reply(request, limits))
     except MemoryError:
         return False
     return True
 
 
-def _reply(path: str, limits: Any) -> dict[str, Any]:
-    """The answer for one file: `document`, or `error`; with the resident memory afterwards."""
+def _reply(request: dict[str, Any], limits: Any) -> dict[str, Any]:
+    """The answer for one file: `document` or `png` (base64), or `error`; with the resident memory afterwards."""
     from ragstone.documents import readers
     from ragstone.errors import DocumentError
 
+    path = request["path"]
     try:
         data = _file_bytes(path, limits.file_bytes)
-        answer: dict[str, Any] = {"document": readers.read(data, Path(path).name, limits)}
+        if "page" in request:
+            from ragstone.documents import page_image
+
+            drawn = page_image.draw(data, page=request["page"], width_px=request["width_px"])
+            answer: dict[str, Any] = {"png": base64.b64encode(drawn).decode("ascii")}
+        else:
+            answer = {"document": readers.read(data, Path(path).name, limits)}
     except DocumentError as error:
         answer = {"error": [error.code, error.message, error.hint]}
     except ImportError as error:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ragstone.documents.blocks import document_from
+from ragstone.documents.blocks import document_from, image_from
 from ragstone.documents.frames import FrameError, FrameTimeoutError, read_frame, write_frame
 from ragstone.documents.limits import ReadLimits
 from ragstone.errors import DocumentError, RagstoneError
@@ -62,6 +62,21 @@ class ReaderPool:
         if isinstance(result, DocumentError):
             raise result
         return result
+
+    def page_image(self, path: Path, *, page: int, width_px: int) -> bytes:
+        """Page `page` (from 1) of the PDF at `path` as PNG, `width_px` wide, of 2 million pixels at the most.
+
+        Raises `DocumentError`. The file is not looked at outside the child, but its picture is: give it only to
+        something that decodes PNG as carefully as a browser does.
+        """
+        with self._lock:
+            if self._closed:
+                raise _closed()
+            drawing = self._threads.submit(self._draw, path, page, width_px)
+        try:
+            return drawing.result()
+        except CancelledError as error:
+            raise _closed() from error
 
     def read_many(self, paths: Iterable[Path]) -> Iterator[tuple[Path, ParsedDocument | DocumentError]]:
         """Each path with its document or error, in the order given.
@@ -120,6 +135,15 @@ class ReaderPool:
                 return error
         raise _closed()
 
+    def _draw(self, path: Path, page: int, width_px: int) -> bytes:
+        try:
+            if not self._closed:
+                return image_from(self._child().ask(path, page=page, width_px=width_px))
+        except DocumentError:
+            if not self._closed:
+                raise
+        raise _closed()
+
     def _child(self) -> _Child:
         """The calling thread's child."""
         child: _Child | None = getattr(self._own, "child", None)
@@ -160,15 +184,19 @@ class _Child:
         # Text in UTF-8 with escapes takes at most 6 bytes a character; marks 60 bytes each.
         self._reply_bytes = 6 * limits.text_chars + 60 * 3 * limits.blocks
 
-    def ask(self, path: Path) -> Any:
-        """The child's reply for `path`, as JSON: whatever it is. Raises `DocumentError` if there is none."""
+    def ask(self, path: Path, **wanted: int) -> Any:
+        """The child's reply for `path`, as JSON: whatever it is. Raises `DocumentError` if there is none.
+
+        `wanted` is `page` and `width_px` for a picture, nothing for the document.
+        """
         process = self._running()
         megabytes = _size_bytes(path) / 1e6
         timeout_s = self._limits.wall_s + self._limits.wall_s_per_mb * megabytes
         cpu_s = self._limits.cpu_s + self._limits.cpu_s_per_mb * megabytes
         assert process.stdin is not None and process.stdout is not None  # noqa: S101 - both are pipes
         try:
-            write_frame(process.stdin.fileno(), {"path": os.path.abspath(path), "cpu_s": cpu_s})  # noqa: PTH100
+            request = {"path": os.path.abspath(path), "cpu_s": cpu_s, **wanted}  # noqa: PTH100
+            write_frame(process.stdin.fileno(), request)
             reply = read_frame(process.stdout.fileno(), max_bytes=self._reply_bytes, timeout_s=timeout_s)
         except FrameTimeoutError:
             self.stop()

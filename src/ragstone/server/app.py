@@ -30,6 +30,7 @@ from ragstone.server.openai_routes import chat_api, models_api
 from ragstone.server.origins import Origins
 from ragstone.server.page import page_routes
 from ragstone.server.patience import Patience
+from ragstone.server.page_images import PageImages, page_images
 from ragstone.server.problems import UnexpectedErrors, add_problem_handlers
 from ragstone.server.request_log import RequestLog
 from ragstone.server.routes import api, metrics
@@ -78,6 +79,7 @@ def create_app(
         mcp = McpHandling(service)
         app.state.service, app.state.models, app.state.mcp = service, models, mcp
         app.state.chats = Chats(chat_limits or ChatLimits())
+        app.state.page_images = PageImages()
         if webhooks is not None:
             webhooks.start()
         start = asyncio.create_task(service.start())
@@ -89,6 +91,7 @@ def create_app(
             await mcp.close()
             await service.close(grace_s=INDEXING_END_S)
             models.close()
+            await asyncio.to_thread(app.state.page_images.close)
             await asyncio.to_thread(admission.rates.close)
 
     routers = (
@@ -103,6 +106,7 @@ def create_app(
         chat_api,
         mcp_api,
         chat,
+        page_images,
         page_routes(),
         description,
     )
