@@ -1,7 +1,8 @@
-"""The page's files: read once at start, served from memory by exact name, each with its ETag."""
+"""The page's files: read once at start, served from memory by exact name, packed where the browser takes that."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
@@ -22,9 +23,10 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file of the page; `etag` is quoted, from its content."""
+    """One file of the page, also packed; `etag` is quoted, from its content."""
 
     body: bytes
+    packed: bytes
     media_type: str
     etag: str
 
@@ -37,7 +39,9 @@ def load_assets() -> dict[str, Asset]:
         if suffix in MEDIA_TYPES:
             body = entry.read_bytes()
             etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            assets[entry.name] = Asset(body=body, media_type=MEDIA_TYPES[suffix], etag=etag)
+            assets[entry.name] = Asset(
+                body=body, packed=gzip.compress(body, mtime=0), media_type=MEDIA_TYPES[suffix], etag=etag
+            )
     return assets
 
 
@@ -68,8 +72,11 @@ def page_routes() -> APIRouter:
 
 def _served(asset: Asset, request: Request) -> Response:
     # no-cache: the browser asks each time and gets 304, so an upgrade shows at once.
-    headers = {"ETag": asset.etag, "Cache-Control": "no-cache"}
+    headers = {"ETag": asset.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    packs = "gzip" in request.headers.get("accept-encoding", "")
+    if packs:
+        headers |= {"ETag": asset.etag[:-1] + '-gzip"', "Content-Encoding": "gzip"}
     known = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
-    if known & {asset.etag, f"W/{asset.etag}", "*"}:
+    if known & {headers["ETag"], f"W/{headers['ETag']}", "*"}:
         return Response(status_code=304, headers=headers)
-    return Response(asset.body, headers=headers, media_type=asset.media_type)
+    return Response(asset.packed if packs else asset.body, headers=headers, media_type=asset.media_type)

@@ -1,19 +1,17 @@
-// The answer: text as it arrives, citations as buttons, how long it took.
+// The answer: text as it arrives, how long it took, what went wrong.
 
-import { byId, count, duration, element, notice } from "./dom.js";
-import { openPassage } from "./reader.js";
+import { byId, count, duration, notice } from "./dom.js";
 import { showNotes } from "./passages.js";
+import { byNumber, paragraphs } from "./prose.js";
 
-const CITATION = /[ \t]*[[【]\s*(\d{1,4}(?:\s*[,;、]\s*\d{1,4})*)\s*[\]】]/g; // as the service reads them
-const WRAPPED = /\n(?!\s*(?:[-*•]|\d{1,3}[.)])\s)/g; // a line break that begins no list item is only a wrapped line
 const UNFINISHED = /[[【][\d,;、\s]*$/; // "[1" at the end of what has arrived so far
 
 /** One answer on the page, from the question to its last word. */
 export class AnswerView {
   constructor(question) {
-    this.text = "";
-    this.passages = new Map(); // number → the passages its buttons may open
     this.started = performance.now();
+    this.trouble = "";
+    this.restart();
     byId("answer").hidden = false;
     byId("asked").textContent = question;
     byId("answer-text").replaceChildren();
@@ -24,11 +22,25 @@ export class AnswerView {
     this.#tick();
   }
 
+  /** Begin with the text again; what is shown stays until the first new word. */
+  restart() {
+    this.text = "";
+    this.passages = new Map(); // number → the passages its buttons may open
+  }
+
+  /** Say in the line below that it is asked again. */
+  reconnecting(attempt) {
+    this.trouble = `The connection was lost; asking again (${attempt})`;
+    this.#tick();
+  }
+
   addSource(source) {
+    this.trouble = "";
     this.passages.set(source.n, [{ ...source, quote: source.text }]);
   }
 
   addText(text) {
+    this.trouble = "";
     this.text += text;
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
@@ -40,14 +52,13 @@ export class AnswerView {
   finish(answer) {
     this.#stopClock();
     this.text = answer.answer;
-    this.passages = new Map(answer.citations.map(({ n }) => [n, answer.citations.filter((other) => other.n === n)]));
+    this.passages = byNumber(answer.citations);
     byId("answer-text").classList.toggle("refused", !answer.grounded);
     this.#render(this.text);
     showNotes(byId("answer-notes"), answer.degraded);
     const took = duration(performance.now() - this.started); // what the reader waited
-    const cited = this.passages.size;
     const how = answer.model === "extractive" ? "quoted from the documents" : answer.model;
-    const facts = answer.grounded ? [count(cited, "source"), how, took] : ["no source holds it", took];
+    const facts = answer.grounded ? [count(this.passages.size, "source"), how, took] : ["no source holds it", took];
     byId("answer-meta").textContent = facts.join(" · ");
   }
 
@@ -65,7 +76,7 @@ export class AnswerView {
   }
 
   #tick() {
-    const state = this.text ? "Writing" : this.passages.size ? "Reading" : "Searching";
+    const state = this.trouble || (this.text ? "Writing" : this.passages.size ? "Reading" : "Searching");
     byId("answer-meta").textContent = `${state} · ${((performance.now() - this.started) / 1000).toFixed(1)} s`;
   }
 
@@ -76,49 +87,9 @@ export class AnswerView {
   }
 
   #render(text) {
-    const paragraphs = text.split(/\n{2,}/).filter((part) => part.trim());
-    byId("answer-text").replaceChildren(...paragraphs.map((part) => element("p", {}, ...this.#withCitations(part.trim().replace(WRAPPED, " ")))));
-  }
-
-  #withCitations(text) {
-    const nodes = [];
-    let at = 0;
-    let claim = "";
-    for (const match of text.matchAll(CITATION)) {
-      const said = text.slice(at, match.index);
-      claim = said.trim() || claim; // "[1][2]" stand for the same words
-      nodes.push(said, "\u00a0"); // a citation does not begin a line
-      nodes.push(...match[1].split(/[,;、]/).map((digits) => this.#citation(Number(digits), claim)));
-      at = match.index + match[0].length;
-    }
-    nodes.push(text.slice(at));
-    return nodes;
-  }
-
-  #citation(n, claim) {
-    const passages = this.passages.get(n);
-    if (!passages) return `[${n}]`;
-    const passage = nearest(passages, claim);
-    const label = `Source ${n}: ${passage.title}. Open the passage.`;
-    return element(
-      "button",
-      { type: "button", class: "citation", "aria-label": label, title: passage.title, click: () => openPassage(passage) },
-      String(n),
-    );
+    byId("answer-text").replaceChildren(...paragraphs(text, this.passages));
   }
 }
-
-/** The passage that shares most of its words with `claim`: one source may be quoted at several places. */
-function nearest(passages, claim) {
-  const wanted = words(claim);
-  const share = ({ quote }) => {
-    const quoted = words(quote);
-    return [...quoted].filter((word) => wanted.has(word)).length / (quoted.size || 1);
-  };
-  return passages.reduce((best, passage) => (share(passage) > share(best) ? passage : best));
-}
-
-const words = (text) => new Set(text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []);
 
 export function hideAnswer() {
   byId("answer").hidden = true;

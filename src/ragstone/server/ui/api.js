@@ -1,6 +1,8 @@
 // Talking to the service. Two kinds of failure, because the page acts differently on them:
 // Problem (the service answered: no) and ConnectionLost (nobody answered, or the answer broke off).
 
+import { anotherKey, authorization } from "./key.js";
+
 const READ_TIMEOUT_MS = 15_000; // the slowest search takes under a second; behind this the service hangs
 
 export class Problem extends Error {
@@ -14,35 +16,35 @@ export class Problem extends Error {
 
 export class ConnectionLost extends Error {}
 
-const KEY = "ragstone-key"; // of the tab, forgotten when it is closed
-let onKeyWanted = () => {};
-
-/** Call `ask(refused)` when the service wants a key; `refused`: the one we have is not valid. */
-export function whenKeyWanted(ask) {
-  onKeyWanted = ask;
-}
-
-export const useKey = (key) => sessionStorage.setItem(KEY, key);
-
 export const wasAborted = (error) => error.name === "AbortError";
 
-/** JSON of `GET path?params`; empty parameters are left out. */
-export async function get(path, params = {}, signal = null) {
-  const query = new URLSearchParams(Object.entries(params).filter(([, value]) => value !== "" && value != null));
-  const timeout = AbortSignal.timeout(READ_TIMEOUT_MS);
-  const both = signal ? AbortSignal.any([signal, timeout]) : timeout;
-  const response = await reach(`${path}${query.size ? `?${query}` : ""}`, { signal: both });
-  return await parsed(response);
+/** JSON of `GET path?params`; empty parameters are left out. `background`: nobody waits for it. */
+export async function get(path, params = {}, { signal = null, background = false } = {}) {
+  return await parsed(await read(path, params, { signal, background }));
+}
+
+/** The picture at `GET path?params`, decoded. */
+export async function getImage(path, params) {
+  const response = await read(path, params, {});
+  if (!response.ok) await parsed(response);
+  return await createImageBitmap(await response.blob());
+}
+
+/** JSON of a request with a method and, if given, a JSON body or a form. */
+export async function send(method, path, body = null, signal = null) {
+  return await parsed(await reach(path, { method, ...bodyOf(body), signal }));
 }
 
 /** The whole answer to `body`, without streaming. */
-export async function ask(body, signal) {
-  return await parsed(await reach("/api/ask", posted(body, signal)));
-}
+export const ask = (body, signal) => send("POST", "/api/ask", body, signal);
 
-/** Call `on[name](data)` for each server-sent event; returns after `done`, throws otherwise. */
-export async function askStream(body, on, signal) {
-  const response = await reach("/api/ask/stream", posted(body, signal));
+/** Call `on[name](data)` for each event of the answer to `body`; returns after `done`, throws otherwise. */
+export const askStream = (body, on, signal) =>
+  events("/api/ask/stream", on, { method: "POST", ...bodyOf(body), signal });
+
+/** Call `on[name](data)` for each server-sent event; returns after `done`, throws for `error` and an early end. */
+export async function events(path, on, options) {
+  const response = await reach(path, options);
   if (!response.ok) await parsed(response);
   for await (const { name, data } of serverSentEvents(response.body)) {
     if (name === "error") throw new Problem(data.status, data);
@@ -52,29 +54,37 @@ export async function askStream(body, on, signal) {
   throw new ConnectionLost("The answer broke off.");
 }
 
-const posted = (body, signal) => ({
-  method: "POST",
-  headers: { "Content-Type": "application/json" },
-  body: JSON.stringify(body),
-  signal,
-});
+function bodyOf(body) {
+  if (body === null) return {};
+  if (body instanceof FormData) return { body };
+  return { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+}
 
-async function reach(path, options) {
-  const key = sessionStorage.getItem(KEY);
-  const headers = key ? { ...options.headers, Authorization: `Bearer ${key}` } : options.headers;
-  try {
-    const response = await fetch(path, { ...options, headers });
-    if (response.status === 401) onKeyWanted(key !== null);
-    return response;
-  } catch (error) {
-    throw lostUnlessAborted(error);
+async function read(path, params, { signal = null, background = false }) {
+  const query = new URLSearchParams(Object.entries(params).filter(([, value]) => value !== "" && value != null));
+  const timeout = AbortSignal.timeout(READ_TIMEOUT_MS);
+  const both = signal ? AbortSignal.any([signal, timeout]) : timeout;
+  return await reach(`${path}${query.size ? `?${query}` : ""}`, { signal: both }, { background });
+}
+
+/** The response, asked for again with another key for as long as the reader gives one. */
+async function reach(path, options, { background = false } = {}) {
+  for (;;) {
+    const key = authorization();
+    let response;
+    try {
+      response = await fetch(path, { ...options, headers: { ...options.headers, ...key } });
+    } catch (error) {
+      throw lostUnlessAborted(error);
+    }
+    if (response.status !== 401 || !(await anotherKey(key.Authorization, { background }))) return response;
   }
 }
 
 async function parsed(response) {
   let body;
   try {
-    body = await response.json();
+    body = response.status === 204 ? {} : await response.json();
   } catch (error) {
     if (response.ok) throw lostUnlessAborted(error);
     body = {};
@@ -94,8 +104,8 @@ async function* serverSentEvents(stream) {
       const frames = pending.split("\n\n");
       pending = frames.pop();
       for (const frame of frames) {
-        const [first, second] = frame.split("\n");
-        yield { name: first.slice("event: ".length), data: JSON.parse(second.slice("data: ".length)) };
+        const fields = Object.fromEntries(frame.split("\n").map((line) => line.split(/: ?(.*)/s, 2)));
+        if (fields.event) yield { name: fields.event, data: JSON.parse(fields.data) };
       }
     }
   } catch (error) {

@@ -1,6 +1,8 @@
 // The list of passages: search results while typing, sources under an answer.
 
-import { byId, count, duration, element, notice } from "./dom.js";
+import { send } from "./api.js";
+import { byId, count, duration, element, notice, say } from "./dom.js";
+import { offers } from "./offered.js";
 import { openPassage } from "./reader.js";
 import { markedNodes, matches, placeInDocument, queryTerms, shortPath, snippet } from "./text.js";
 
@@ -33,13 +35,16 @@ export function hideResults() {
 /** What did not take part, one line each, so that nothing is missing in silence. */
 export function showNotes(place, degraded) {
   place.replaceChildren(
-    ...degraded.map((part) => notice("quiet", `Without the ${part.source} source: ${part.reason}.`.replace("..", "."))),
+    ...degraded.map(({ source, reason }) => {
+      const said = source === "citations" ? `A citation was ${reason}.` : `Without the ${source} source: ${reason}.`;
+      return notice("quiet", said.replace(/[ .]+\.$/, "."));
+    }),
   );
 }
 
 /** Move the focus along the cards from wherever it is; true when there was a card to go to. */
 export function moveAlongCards(step) {
-  const titles = [...byId("cards").querySelectorAll("button")];
+  const titles = [...byId("cards").querySelectorAll("h3 button")];
   const now = titles.indexOf(document.activeElement);
   const next = now === -1 ? (step > 0 ? 0 : -1) : now + step;
   if (next < 0) return false;
@@ -49,10 +54,10 @@ export function moveAlongCards(step) {
 
 function showCards(query, hits, label) {
   const terms = queryTerms(query);
-  byId("cards").replaceChildren(...hits.map((hit, index) => card(hit, terms, label(index))));
+  byId("cards").replaceChildren(...hits.map((hit, index) => card(query, hit, terms, label(index))));
 }
 
-function card(hit, terms, label) {
+function card(query, hit, terms, label) {
   const found = matches(hit.text, terms);
   const open = () => openPassage({ ...hit, quote: hit.text });
   const openUnlessSelecting = (event) => {
@@ -71,8 +76,34 @@ function card(hit, terms, label) {
     ),
     element("p", { class: "where small" }, path, ...placeInDocument(hit).map((place) => element("span", {}, place))),
     element("p", { class: "snippet" }, ...markedNodes(hit.text, found, snippet(hit.text, found))),
-    element("p", { class: "small score" }, [`score ${number(hit.score)}`, ...scores].join(" · ")),
+    element(
+      "div",
+      { class: "card-end" },
+      element("p", { class: "small score" }, [`score ${number(hit.score)}`, ...scores].join(" · ")),
+      offers("POST /api/votes") ? votes(query, hit) : null,
+    ),
   );
+}
+
+/** Whether the passage was of use, said once with a button; the service learns from it. */
+function votes(query, hit) {
+  const buttons = [
+    ["Helpful", 1],
+    ["Not helpful", -1],
+  ].map(([label, value]) => {
+    const vote = async () => {
+      try {
+        await send("POST", "/api/votes", { query, chunk_id: hit.id, value });
+        buttons.forEach((button) => button.setAttribute("aria-pressed", String(button === chosen)));
+        say("Noted.");
+      } catch (error) {
+        say(`Not noted: ${error.message}`);
+      }
+    };
+    const chosen = element("button", { type: "button", class: "plain small", "aria-pressed": "false", click: vote }, label);
+    return chosen;
+  });
+  return element("div", { class: "votes", role: "group", "aria-label": `Was this of use: ${hit.title}` }, ...buttons);
 }
 
 const number = (score) => (score === null ? "–" : score.toFixed(2));

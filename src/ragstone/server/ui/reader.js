@@ -2,6 +2,7 @@
 
 import { ConnectionLost, get } from "./api.js";
 import { byId, element, notice } from "./dom.js";
+import { clearPage, showPage, turnOver } from "./page_image.js";
 import { indexOfCharacter, placeInDocument, shortPath } from "./text.js";
 
 let wanted = null; // the passage opened last: a late text of an earlier one must not replace it
@@ -16,12 +17,15 @@ export async function openPassage(passage) {
   );
   byId("reader-notes").replaceChildren();
   byId("reader-text").replaceChildren(element("p", { class: "muted" }, "Opening…"));
+  clearPage();
   if (!dialog.open) dialog.showModal();
   try {
     const place = { uri: passage.uri, start: passage.start };
     if (passage.collection) place.collection = passage.collection; // hits say theirs
     const found = await get("/api/document", place);
-    if (wanted === passage) showText(found, passage);
+    if (wanted !== passage) return;
+    showText(found, passage);
+    if (found.document.format === "pdf" && passage.page) showPage(passage, () => wanted === passage);
   } catch (error) {
     if (wanted !== passage) return;
     const hint = error instanceof ConnectionLost ? "The service does not answer." : error.hint;
@@ -33,6 +37,7 @@ export async function openPassage(passage) {
 
 export function setUpReader() {
   const dialog = byId("reader");
+  byId("reader-turn").addEventListener("click", turnOver);
   byId("reader-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close(); // the backdrop
