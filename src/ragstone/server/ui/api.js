@@ -47,7 +47,7 @@ export async function events(path, on, options) {
   const response = await reach(path, options);
   if (!response.ok) await parsed(response);
   for await (const { name, data } of serverSentEvents(response.body)) {
-    if (name === "error") throw new Problem(data.status, data);
+    if (name === "error") throw refusal(data.status, data);
     on[name]?.(data);
     if (name === "done") return;
   }
@@ -89,9 +89,12 @@ async function parsed(response) {
     if (response.ok) throw lostUnlessAborted(error);
     body = {};
   }
-  if (!response.ok) throw new Problem(response.status, body);
+  if (!response.ok) throw refusal(response.status, body);
   return body;
 }
+
+/** A service that stops says so, and is gone a moment later: what it was asked has to be asked again. */
+const refusal = (status, body) => (body.code === "stopping" ? new ConnectionLost(body.detail) : new Problem(status, body));
 
 async function* serverSentEvents(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();

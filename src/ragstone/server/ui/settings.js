@@ -5,6 +5,7 @@ import { clearAnswer } from "./asking.js";
 import { byId, element, say } from "./dom.js";
 import { forgetKey, hasKey } from "./key.js";
 import { prefer, preferences } from "./preferences.js";
+import { askNow } from "./status.js";
 
 const THEMES = { auto: "as the system", light: "light", dark: "dark" };
 const MODES = { hybrid: "meaning, words", dense: "meaning", keyword: "words" };
@@ -62,6 +63,7 @@ function keeping() {
 function keyButton(place) {
   const forget = () => {
     forgetKey();
+    askNow();
     say("The key is forgotten.");
     showSettings(place);
     place.querySelector("h1").focus();

@@ -23,10 +23,10 @@ export function showThread(above = 0) {
   byId("fresh").hidden = !turns().length;
 }
 
-/** The view that lists the conversations; `onOpen()` is called when one is taken up. */
-export function showHistory(place, onOpen) {
+/** The view that lists the conversations; `onChange()` is called when another one is the one under way. */
+export function showHistory(place, onChange) {
   const list = all();
-  const again = () => showHistory(place, onOpen);
+  const again = () => showHistory(place, onChange);
   place.replaceChildren(
     element("h1", { tabindex: "-1" }, "Conversations"),
     element(
@@ -36,20 +36,21 @@ export function showHistory(place, onOpen) {
         ? "They are kept in this browser, and nowhere else."
         : "They are not kept: they end with this tab. Settings says otherwise.",
     ),
-    list.length ? element("ul", { class: "rows" }, ...list.map((entry) => row(entry, again, onOpen))) : element("p", {}, "None yet."),
-    list.length ? removeAllButton(again) : "",
+    list.length ? element("ul", { class: "rows" }, ...list.map((entry) => row(entry, again, onChange))) : element("p", {}, "None yet."),
+    list.length ? removeAllButton(again, onChange) : "",
   );
 }
 
-function row({ id, turns: said }, again, onOpen) {
+function row({ id, turns: said }, again, onChange) {
   const title = said[0].question;
   const when = new Date(said.at(-1).at);
   const open = () => {
-    if (reopen(id)) onOpen();
+    if (reopen(id)) onChange();
     go("#/");
   };
   const forget = () => {
     remove(id);
+    if (!turns().length) onChange();
     say("The conversation is deleted.");
     again();
     document.querySelector("#view-history h1").focus();
@@ -67,11 +68,12 @@ function row({ id, turns: said }, again, onOpen) {
   );
 }
 
-function removeAllButton(again) {
+function removeAllButton(again, onChange) {
   const button = element("button", { type: "button", class: "button danger" }, "Delete all");
   button.addEventListener("click", () => {
     if (button.dataset.sure) {
       removeAll();
+      onChange();
       say("All conversations are deleted.");
       again();
       document.querySelector("#view-history h1").focus();
