@@ -236,6 +236,7 @@ def test_a_search_goes_on_without_the_graph_while_another_process_writes(
             assert [entry.source for entry in result.degraded] == ["graph", "acronyms"]
             plain = reopened.search(QUESTION, graph=False)
             assert [entry.source for entry in plain.degraded] == ["acronyms"]
+            assert reopened.stats().degraded == {"graph": 1, "acronyms": 2}
         holder.communicate()
 
 

@@ -41,7 +41,7 @@ from ragstone.open_collections import OpenCollections
 from ragstone.retrieval.merge import merge
 from ragstone.searching import Query, search_collection
 from ragstone.settings import Settings
-from ragstone.stats import Stats, collection_stats
+from ragstone.stats import MissedSources, Stats, collection_stats
 from ragstone.store import documents, votes
 from ragstone.store.votes import Vote
 from ragstone.texts import add_texts, add_vectors, checked_texts, unit_rows
@@ -117,6 +117,7 @@ class Ragstone:
         )
         self._open = OpenCollections(self._settings.data_dir, recall=self._settings.recall)
         self._caches = _caches(self._settings)
+        self._missed = MissedSources()
         self._closing = threading.Event()
         self._checker: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -322,6 +323,7 @@ class Ragstone:
             )
         else:
             found = self._search(asked, names)
+        self._missed.note(found.degraded)
         timer.stages_ms = found.timings_ms
         stages_ms = found.timings_ms if len(names) == 1 else {}
         return replace(found, timings_ms={**stages_ms, "total": timer.elapsed_ms})
@@ -501,6 +503,7 @@ class Ragstone:
             recall=self._open.recall_keeper(name).summary(),
             latencies_ms=self.monitor.latencies(),
             caches=self._caches.stats(self._models.loaded_embedder),
+            degraded=self._missed.counts(),
         )
 
     def batch_embedder(

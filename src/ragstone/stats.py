@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from ragstone.index.recall_keeper import ObservedRecall
 from ragstone.monitoring.records import Gauge, Latency
 from ragstone.store import documents, vectors
 from ragstone.store.names import counts as graph_counts
+from ragstone.types import Degraded
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class Stats:
     `unembedded` chunks wait for a vector, `pending` vectors for a segment; `bytes` is what the collection takes on
     disk. `graph_nodes` are names, `graph_edges` names times the documents that bear each. `model` and `dim` are None
     before the first write. `latencies_ms`, by operation and `operation.stage` (`search`, `search.embed`), covers this
-    process, as does `recall`, None until an approximate search was sampled.
+    process, as does `recall`, None until an approximate search was sampled, and `degraded`: searches that went on
+    without a source, by its name.
     """
 
     collection: str
@@ -42,11 +46,31 @@ class Stats:
     recall: ObservedRecall | None
     latencies_ms: Mapping[str, Latency]
     caches: Mapping[str, Mapping[str, int]]
+    degraded: Mapping[str, int]
+
+
+class MissedSources:
+    """How many searches went on without a source, by its name. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._searches: Counter[str] = Counter()
+
+    def note(self, degraded: Sequence[Degraded]) -> None:
+        """Count what one search went without, each source once."""
+        if degraded:
+            with self._lock:
+                self._searches.update({entry.source for entry in degraded})
+
+    def counts(self) -> dict[str, int]:
+        """The number of searches, by source."""
+        with self._lock:
+            return dict(self._searches)
 
 
 def collection_stats(collection: Collection | None, name: str) -> Stats:
     """The collection's own part of `Stats`; zeros where there is none yet."""
-    empty = Stats(name, (), 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None, (), None, {}, {})
+    empty = Stats(name, (), 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None, (), None, {}, {}, {})
     if collection is None:
         return empty
     snapshot = collection.snapshot()

@@ -4,7 +4,7 @@ import { answer, beginAnew, clearAnswer, isAsking, stopAnswer } from "./asking.j
 import { showDashboard } from "./dashboard.js";
 import { setUpDocuments } from "./documents.js";
 import { byId, count, element, say } from "./dom.js";
-import { asksWith } from "./offered.js";
+import { learn, offers } from "./offered.js";
 import { hideResults, moveAlongCards } from "./passages.js";
 import { onPreference, prefer, preferences } from "./preferences.js";
 import { setUpReader } from "./reader.js";
@@ -12,6 +12,7 @@ import { noteDocuments, search, searchSoon, showWelcome, stopSearch } from "./se
 import { showSettings } from "./settings.js";
 import { watchService } from "./status.js";
 import { showHistory } from "./thread.js";
+import { showTuning } from "./tuning.js";
 import { addView, go, isShown, startViews } from "./views.js";
 
 const input = byId("question");
@@ -34,7 +35,7 @@ function showNews(told, progress) {
     ? `${count(stats.documents, "document")} · ${count(stats.chunks, "passage")}`
     : "";
   offerCollections(stats.collections.filter((name) => !name.endsWith(".memory")));
-  byId("memory-field").hidden = !asksWith("memory");
+  byId("memory-field").hidden = !offers("GET /api/memory/search");
   if (isShown("#/status")) showDashboard(byId("view-status"), stats);
 }
 
@@ -121,7 +122,18 @@ addView("#/history", {
     }),
 });
 setUpDocuments();
-addView("#/status", { name: "Status", id: "view-status", show: (place) => showDashboard(place, stats) });
+addView("#/status", {
+  name: "Status",
+  id: "view-status",
+  show: (place) => {
+    showDashboard(place, stats);
+    showTuning(byId("status-tuning"));
+  },
+});
 addView("#/settings", { name: "Settings", id: "view-settings", show: showSettings });
-startViews();
-watchService(showNews);
+learn()
+  .catch(() => {}) // the service does not answer now: the parts that need certain routes come once it does
+  .finally(() => {
+    startViews();
+    watchService(showNews);
+  });

@@ -5,7 +5,7 @@ import { ConnectionLost, ask, askStream, wasAborted } from "./api.js";
 import { connectionLost } from "./connection.js";
 import { asHistory, remember, startFresh } from "./conversation.js";
 import { byId, count, say } from "./dom.js";
-import { asksWith } from "./offered.js";
+import { hideRemembered, showRemembered } from "./memory.js";
 import { hideResults, showSources } from "./passages.js";
 import { preferences } from "./preferences.js";
 import { showThread } from "./thread.js";
@@ -29,10 +29,12 @@ export async function answer(question, filter) {
   latest = null;
   showThread();
   hideResults();
+  hideRemembered();
   byId("welcome").hidden = true;
   const view = new AnswerView(question);
   setAsking(true);
   say("Looking for an answer.");
+  showRemembered(question, mine.signal);
   const again = () => answer(question, filter);
   try {
     const done = await streamedOrWhole(bodyOf(question, filter), question, view, mine.signal);
@@ -77,6 +79,7 @@ export function clearAnswer() {
   latest = null;
   hideAnswer();
   hideResults();
+  hideRemembered();
   showThread();
 }
 
@@ -85,7 +88,6 @@ function bodyOf(question, filter) {
   if (filter) body.filter = filter;
   if (preferences.k) body.k = preferences.k;
   if (preferences.collection) body.collection = preferences.collection;
-  if (asksWith("memory")) body.memory = preferences.memory;
   const history = asHistory();
   if (history.length) body.history = history;
   return body;

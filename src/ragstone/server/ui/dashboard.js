@@ -12,7 +12,7 @@ const history = { search: [], ask: [] }; // p50 by time
 
 export function showDashboard(place, stats) {
   if (!place.querySelector("h1")) {
-    const parts = ["tiles", "moving", "latencies", "caches", "degraded"].map((name) => element("div", { id: `status-${name}` }));
+    const parts = ["tiles", "moving", "latencies", "caches", "degraded", "tuning"].map((name) => element("div", { id: `status-${name}` }));
     place.replaceChildren(
       element("h1", { tabindex: "-1" }, "Status"),
       element("p", { class: "muted" }, "Of the service since it was started, as it is now."),

@@ -43,7 +43,7 @@ function show(place) {
     element("ul", { id: "documents-list", class: "rows", "aria-label": "Indexed documents" }),
     element("div", { id: "documents-more" }),
   );
-  if (offers("GET /api/jobs/{job_id}") || offers("GET /api/jobs")) follow();
+  if (offers("GET /api/jobs")) follow();
   list(0);
 }
 

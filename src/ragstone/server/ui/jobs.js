@@ -7,6 +7,7 @@ import { outcome, showProgress } from "./progress.js";
 import { askNow, progressOf } from "./status.js";
 
 const POLL_MS = 700;
+const SHOWN = 10; // the latest
 const ENDED = new Set(["done", "failed", "cancelled"]);
 const NAMES = { index: "Indexing", upload: "Upload", tune: "Tuning" };
 
@@ -32,7 +33,7 @@ export const indexAll = () => start(() => send("POST", "/api/index", {}), indexA
 
 async function start(request, again) {
   try {
-    const { job } = await request();
+    const job = await request();
     started.set(job.id, again);
     said();
     askNow();
@@ -49,7 +50,7 @@ export async function follow() {
     const jobs = await known();
     if (mine !== following || byId("jobs") === null) return;
     byId("jobs").hidden = !jobs.length;
-    jobs.forEach((job) => show(job));
+    [...jobs].reverse().forEach((job) => show(job)); // a new one goes to the top
     for (const row of [...byId("jobs").children]) if (!jobs.some(({ id }) => row.dataset.id === id)) row.remove();
     if (jobs.every(({ state }) => ENDED.has(state))) return;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
@@ -59,9 +60,7 @@ export async function follow() {
 
 async function known() {
   try {
-    if (offers("GET /api/jobs")) return (await get("/api/jobs", {}, { background: true })).jobs.slice(0, 10);
-    const found = await Promise.all([...started.keys()].map((id) => get(`/api/jobs/${id}`, {}, { background: true })));
-    return found.map((job) => job.job ?? job).reverse();
+    return (await get("/api/jobs", {}, { background: true })).jobs.slice(0, SHOWN);
   } catch {
     return [...states].map(([id, state]) => ({ id, state, progress: {} })); // the connection's own notice says why
   }
@@ -74,12 +73,13 @@ function show(job) {
   const changed = states.get(job.id) !== job.state;
   if (!row) {
     row = element("li", { "data-id": job.id }, element("h3", {}), element("div", { class: "job-progress" }), element("div", { class: "buttons" }));
-    list.append(row);
+    list.prepend(row);
   }
-  const name = NAMES[job.kind] ?? "Job";
-  row.querySelector("h3").textContent = [name, job.label, job.state].filter(Boolean).join(" · ");
+  const kind = NAMES[job.kind] ?? "Job";
+  const name = [kind, shortened(job.label ?? "")].filter(Boolean).join(" · ");
+  row.querySelector("h3").textContent = `${name} · ${job.state}`;
   const progress = row.querySelector(".job-progress");
-  if (!ENDED.has(job.state)) showProgress(progress, job.progress ?? {}, name);
+  if (!ENDED.has(job.state)) showProgress(progress, job.progress ?? {}, kind);
   if (!changed && row.dataset.shown) return;
   row.dataset.shown = "yes";
   if (ENDED.has(job.state)) progress.replaceChildren(...outcome(progressOf(job)));
@@ -101,6 +101,8 @@ function buttons(job, name) {
   if (job.state === "done" || !again) return [];
   return [element("button", { type: "button", class: "button", "aria-label": `Resume: ${name}`, click: again }, "Resume")];
 }
+
+const shortened = (label) => (label.length > 80 ? `${label.slice(0, 80)}…` : label);
 
 function said(...nodes) {
   byId("sending")?.replaceChildren(...nodes);

@@ -14,8 +14,3 @@ export function offers(route) {
   const [method, path] = route.split(" ");
   return Boolean(description?.paths?.[path]?.[method.toLowerCase()]);
 }
-
-/** Whether a question may have the field. */
-export function asksWith(field) {
-  return Boolean(description?.components?.schemas?.AskRequest?.properties?.[field]);
-}

@@ -80,7 +80,7 @@ function card(query, hit, terms, label) {
       "div",
       { class: "card-end" },
       element("p", { class: "small score" }, [`score ${number(hit.score)}`, ...scores].join(" · ")),
-      offers("POST /api/votes") ? votes(query, hit) : null,
+      offers("POST /api/feedback") ? votes(query, hit) : null,
     ),
   );
 }
@@ -93,7 +93,7 @@ function votes(query, hit) {
   ].map(([label, value]) => {
     const vote = async () => {
       try {
-        await send("POST", "/api/votes", { query, chunk_id: hit.id, value });
+        await send("POST", "/api/feedback", { query, id: hit.id, value, collection: hit.collection });
         buttons.forEach((button) => button.setAttribute("aria-pressed", String(button === chosen)));
         say("Noted.");
       } catch (error) {

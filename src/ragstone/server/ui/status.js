@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { connectionLost, isLost, pause } from "./connection.js";
 import { byId, element, say } from "./dom.js";
-import { learn, offers } from "./offered.js";
+import { learn } from "./offered.js";
 import { outcome, showProgress } from "./progress.js";
 import { isShown } from "./views.js";
 
@@ -27,7 +27,7 @@ export async function watchService(onNews) {
     if (!document.hidden && !isLost()) {
       try {
         await learn();
-        const progress = await indexing();
+        const progress = await get("/api/index/progress", {}, { background: true });
         showIndexing(progress, before);
         if (progress.state === "running") wait = BUSY_POLL_MS;
         onNews(await get("/api/stats", {}, { background: true }), progress);
@@ -40,19 +40,9 @@ export async function watchService(onNews) {
   }
 }
 
-async function indexing() {
-  if (offers("GET /api/index/progress")) return await get("/api/index/progress", {}, { background: true });
-  if (!offers("GET /api/jobs")) return { state: "idle" };
-  const { jobs } = await get("/api/jobs", {}, { background: true });
-  const job = jobs.find(({ state }) => state === "running") ?? jobs.find(({ kind }) => kind === "index");
-  return job ? progressOf(job) : { state: "idle" };
-}
-
 /** A job as `/api/index/progress` would tell it. */
 export function progressOf({ state, progress, result, error }) {
-  const failures = result?.documents?.failed ?? result?.failures ?? [];
-  const listed = Array.isArray(failures) ? failures : [];
-  return { state, ...progress, error, failed: listed.length, failures: listed.slice(0, 100) };
+  return { state, ...progress, error, failed: result?.documents?.failed ?? 0, failures: result?.failures ?? [] };
 }
 
 function showIndexing(progress, before) {

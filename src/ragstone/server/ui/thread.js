@@ -2,6 +2,7 @@
 
 import { all, remove, removeAll, reopen, turns } from "./conversation.js";
 import { byId, count, element, say } from "./dom.js";
+import { showMemory } from "./memory.js";
 import { preferences } from "./preferences.js";
 import { byNumber, paragraphs } from "./prose.js";
 import { go } from "./views.js";
@@ -38,7 +39,9 @@ export function showHistory(place, onChange) {
     ),
     list.length ? element("ul", { class: "rows" }, ...list.map((entry) => row(entry, again, onChange))) : element("p", {}, "None yet."),
     list.length ? removeAllButton(again, onChange) : "",
+    element("section", { id: "memory-section", "aria-label": "Memory" }),
   );
+  showMemory(place.lastChild);
 }
 
 function row({ id, turns: said }, again, onChange) {
