@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from ragstone.engine import Ragstone
 from ragstone.server.access import MAX_BODY_BYTES
@@ -172,6 +173,13 @@ def test_other_host_names_and_paths_are_refused(service: LiveService) -> None:
 def test_the_own_page_may_connect(service: LiveService) -> None:
     with chat(service, Origin=service.url) as conversation:
         assert conversation.session["session"]
+
+
+def test_a_subprotocol_that_brings_a_key_is_not_sent_back(service: LiveService) -> None:
+    url = f"ws://127.0.0.1:{service.port}/ws/chat"
+    offered = [Subprotocol("ragstone"), Subprotocol("ragstone-key.secret")]
+    with connect(url, subprotocols=offered) as connection:
+        assert connection.subprotocol == "ragstone"
 
 
 def test_more_conversations_than_places_are_refused_and_places_come_back(

@@ -40,6 +40,7 @@ from ragstone.server.service import Service
 from ragstone.server.streaming import SEND_TIMEOUT_S
 from ragstone.types import Answer, AnswerDone
 
+SUBPROTOCOL = "ragstone"
 NORMAL, TOO_BIG, SERVICE_RESTART = 1000, 1009, 1012  # RFC 6455 7.4.1 and IANA's registry of close codes
 
 
@@ -144,7 +145,9 @@ class _Session:
         """Serve the connection until the client leaves or takes nothing, rests too long, or the service stops."""
         stop = asyncio.create_task(self._service.stopping.wait())
         try:
-            await self._socket.accept()
+            # A browser that offers subprotocols, to bring a key, takes no connection that chooses none of them.
+            offered = self._socket.scope["subprotocols"]
+            await self._socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
             await self._send("session", {"session": secrets.token_hex(8), "idle_s": self._idle_s})
             await self._serve(stop)
         except (OSError, TimeoutError, WebSocketDisconnect):
