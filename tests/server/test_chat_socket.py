@@ -26,6 +26,7 @@ from ragstone.engine import Ragstone
 from ragstone.server.access import MAX_BODY_BYTES
 from ragstone.server.chat_socket import ChatLimits
 from ragstone.types import Embedder
+from server.keyed import HOURS, fill, keyed
 from server.live import DrippingModel, LiveService, running, wait_until
 from server.test_serving import PROGRAM
 
@@ -180,6 +181,41 @@ def test_a_subprotocol_that_brings_a_key_is_not_sent_back(service: LiveService) 
     offered = [Subprotocol("ragstone"), Subprotocol("ragstone-key.secret")]
     with connect(url, subprotocols=offered) as connection:
         assert connection.subprotocol == "ragstone"
+
+
+def test_a_conversation_needs_a_key_where_there_are_keys_and_its_questions_count(tmp_path: Path) -> None:
+    fill(tmp_path, {"default": [HOURS], "other": [HOURS]})
+    with keyed(tmp_path, rate_per_minute=1, rate_burst=3) as service:
+        with pytest.raises(InvalidStatus) as refused, chat(service.live):
+            pass
+        assert refused.value.response.status_code == 401
+        secret = service.key("reader", only=["default"])
+        with chat(
+            service.live, Authorization=f"Bearer {secret}"
+        ) as conversation:  # the first of three tokens
+            conversation.send(type="ask", question="The observatory opens at nine", collection="other")
+            assert conversation.until_last()[-1]["code"] == "not_found"
+            conversation.send(type="ask", question="The observatory opens at nine")
+            assert conversation.until_last()[-1]["type"] == "done"
+            conversation.send(type="ask", question="The observatory opens at nine", question_id="4")
+            told = conversation.until_last()[-1]
+            assert (told["status"], told["code"], told["question_id"]) == (429, "too_many_requests", "4")
+
+
+def test_a_revoked_key_ends_the_answer_and_asks_no_more(tmp_path: Path) -> None:
+    fill(tmp_path, {"default": [HOURS]})
+    model = DrippingModel(text="The observatory opens at nine [1].", pause_s=0.05, repeat=1000)
+    with keyed(tmp_path, chat_model=model) as service:
+        key, secret = service.keys.add("reader", permission="read", collections=None)
+        with chat(service.live, Authorization=f"Bearer {secret}") as conversation:
+            conversation.send(type="ask", question="The observatory opens at nine")
+            while conversation.next()["type"] != "token":
+                pass
+            service.keys.revoke(key.id)
+            assert conversation.until_last()[-1]["code"] == "key_required"
+            wait_until(model.stopped.is_set, "the model stopped")
+            conversation.send(type="ask", question="The observatory opens at nine")
+            assert conversation.until_last()[-1]["status"] == 401
 
 
 def test_more_conversations_than_places_are_refused_and_places_come_back(

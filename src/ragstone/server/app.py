@@ -29,8 +29,8 @@ from ragstone.server.openai_errors import OpenAIErrors
 from ragstone.server.openai_routes import chat_api, models_api
 from ragstone.server.origins import Origins
 from ragstone.server.page import page_routes
-from ragstone.server.patience import Patience
 from ragstone.server.page_images import PageImages, page_images
+from ragstone.server.patience import Patience
 from ragstone.server.problems import UnexpectedErrors, add_problem_handlers
 from ragstone.server.request_log import RequestLog
 from ragstone.server.routes import api, metrics
@@ -78,7 +78,7 @@ def create_app(
         models = Models(engine.embedder, name=engine.model)
         mcp = McpHandling(service)
         app.state.service, app.state.models, app.state.mcp = service, models, mcp
-        app.state.chats = Chats(chat_limits or ChatLimits())
+        app.state.chats = Chats(chat_limits or ChatLimits(), admission.rates)
         app.state.page_images = PageImages()
         if webhooks is not None:
             webhooks.start()

@@ -14,6 +14,7 @@ the last event of its answer is not answered.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager, suppress
@@ -35,6 +36,7 @@ from ragstone.server.problems import (
     invalid_input,
     problem,
 )
+from ragstone.server.rates import Rates
 from ragstone.server.requests import MAX_TURN_CHARACTERS, MAX_TURNS, AskRequest, TurnModel
 from ragstone.server.service import Service
 from ragstone.server.streaming import SEND_TIMEOUT_S
@@ -84,7 +86,7 @@ async def converse(socket: WebSocket) -> None:
     service: Service = socket.app.state.service
     try:
         with chats.place():
-            await _Session(socket, service, caller_of(socket), chats.limits).run()
+            await _Session(socket, service, caller_of(socket), chats).run()
     except BusyError as error:
         refusal = problem(
             503,
@@ -97,10 +99,11 @@ async def converse(socket: WebSocket) -> None:
 
 
 class Chats:
-    """The open conversations of a service, counted; on the loop only."""
+    """The open conversations of a service, counted, and what they may ask; on the loop only."""
 
-    def __init__(self, limits: ChatLimits) -> None:
+    def __init__(self, limits: ChatLimits, rates: Rates) -> None:
         self.limits = limits
+        self.rates = rates
         self.open = 0  # how many there are now
         self._none_open = asyncio.Event()
         self._none_open.set()
@@ -132,11 +135,12 @@ class Chats:
 class _Session:
     """One connection: what was said in it, and the answer that runs."""
 
-    def __init__(self, socket: WebSocket, service: Service, caller: Caller, limits: ChatLimits) -> None:
+    def __init__(self, socket: WebSocket, service: Service, caller: Caller, chats: Chats) -> None:
         self._socket = socket
         self._service = service
         self._caller = caller
-        self._idle_s = limits.idle_s
+        self._idle_s = chats.limits.idle_s
+        self._rates = chats.rates
         self._turns: tuple[TurnModel, ...] = ()
         self._asked = ""
         self._answer: asyncio.Task[None] | None = None
@@ -212,9 +216,17 @@ class _Session:
             case AskMessage() if self._answer is not None:
                 busy = BusyError("An answer is under way.", hint="Wait for it, or cancel it.")
                 await self._send("error", {**error_event(busy), "question_id": message.question_id})
+            case AskMessage() if wait_s := await self._too_soon():
+                told = {"status": 429, "code": "too_many_requests", "detail": "This key has asked too often."}
+                hint = f"Try again in {math.ceil(wait_s)} s."
+                await self._send("error", {**told, "hint": hint, "question_id": message.question_id})
             case AskMessage():
                 self._asked = message.question_id
                 self._answer = asyncio.create_task(self._answering(message))
+
+    async def _too_soon(self) -> float:
+        """Seconds until the caller may ask again, 0 now: a question takes a token, as over HTTP."""
+        return await self._rates.take(f"key:{self._caller.id}") if self._caller.id else 0.0
 
     async def _answering(self, asked: AskMessage) -> None:
         """Send the events of one answer; raises only what keeps the client from being told."""

@@ -19,6 +19,7 @@ from ragstone.cache_levels import LRUCache
 from ragstone.documents.pool import ReaderPool
 from ragstone.errors import NotFoundError
 from ragstone.server.access import TheCaller, policy
+from ragstone.server.replying import PROBLEMS
 from ragstone.server.requests import MAX_URI_CHARACTERS, DocumentRequest
 from ragstone.server.service import Service
 from ragstone.server.workers import Workers
@@ -88,7 +89,7 @@ def _indexed_file(document: DocumentInfo) -> Path:
     )
 
 
-page_images = APIRouter(prefix="/api")
+page_images = APIRouter(prefix="/api", responses=PROBLEMS)
 
 
 @page_images.get(

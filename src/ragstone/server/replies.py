@@ -263,6 +263,7 @@ class Stats(Reply):
     recall: dict[str, float] | None
     latencies_ms: dict[str, Latency]
     caches: dict[str, dict[str, int]]
+    degraded: dict[str, Count]
 
 
 class Collection(Reply):

@@ -26,15 +26,17 @@ export function forgetKey() {
 export async function anotherKey(used, { background }) {
   if ((authorization().Authorization ?? "") !== (used ?? "")) return true;
   if (background && declined) return false;
-  asking ??= askForKey();
+  asking ??= askForKey(used !== undefined);
   const given = await asking;
   asking = null;
   return given;
 }
 
-function askForKey() {
+/** Open the dialog; `refused`: the key that there was is not valid. */
+function askForKey(refused) {
+  byId("key-said").textContent = refused ? "That key is not valid now" : "This service asks for a key";
   const dialog = byId("key");
-  const input = byId("key-text");
+  const input = byId("key-value");
   input.value = "";
   input.setCustomValidity("");
   dialog.showModal();
