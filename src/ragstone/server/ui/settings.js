@@ -11,7 +11,7 @@ const THEMES = { auto: "as the system", light: "light", dark: "dark" };
 const MODES = { hybrid: "meaning, words", dense: "meaning", keyword: "words" };
 
 export function showSettings(place) {
-  const counts = { 0: "as set there", ...Object.fromEntries(Array.from({ length: 10 }, (_, i) => [i + 1, String(i + 1)])) };
+  const counts = { 0: "the service decides", ...Object.fromEntries(Array.from({ length: 10 }, (_, i) => [i + 1, String(i + 1)])) };
   const collections = Object.fromEntries([...byId("collection").options].map(({ value, text }) => [value, text]));
   place.replaceChildren(
     element("h1", { tabindex: "-1" }, "Settings"),
