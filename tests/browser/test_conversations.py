@@ -17,6 +17,12 @@ from server.live import DrippingModel, LiveService, running, wait_until
 
 pytestmark = pytest.mark.browser
 
+WATCH_DOUBLES = """() => {
+  window.most = 0;
+  const text = document.getElementById("answer-text");
+  const look = () => (window.most = Math.max(window.most, text.textContent.split("John").length - 1));
+  new MutationObserver(look).observe(text, { childList: true, subtree: true, characterData: true });
+}"""
 FOLLOW_UP = "When was it taken down?"
 
 
@@ -147,6 +153,7 @@ def test_a_cut_stream_is_taken_up_without_doubling_its_text(
         page.press("#question", "Enter")
         text = page.locator("#answer-text")
         expect(text).to_contain_text("Smeaton finished")
+        page.evaluate(WATCH_DOUBLES)
         proxy.cut()
         expect(page.locator("#answer-meta")).to_contain_text("The connection was lost; asking again (1)")
         expect(text).to_contain_text("Smeaton finished")  # it stays until there are new words
@@ -154,6 +161,7 @@ def test_a_cut_stream_is_taken_up_without_doubling_its_text(
         assert re.sub(r"\s+", " ", text.text_content() or "").strip() == (
             "John Smeaton finished the third lighthouse in 1759 1."
         )
+        assert page.evaluate("window.most") == 1
         assert model.calls == 2
         page.goto("about:blank")
 

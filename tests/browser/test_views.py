@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -49,6 +50,8 @@ def at(told: Any, key: str) -> Any:
 def test_every_figure_on_the_dashboard_is_that_of_the_stats(
     service: LiveService, open_page: OpenPage
 ) -> None:
+    for word in ("bridge", "kraken", "waggle dance", "granite blocks of the lighthouse"):
+        service.get("/api/search?q=" + quote(word))
     page = open_page(service.url)
     ask(page)
     go_to(page, "Status")
