@@ -84,7 +84,7 @@ def test_a_long_upload_shows_its_progress_is_cancelled_and_taken_up_again(
     files = []
     for number in range(60):
         files.append(tmp_path / f"note-{number}.md")
-        files[-1].write_text(f"# Note {number}\n\n{paragraph} Number {number}.\n" * 4)
+        files[-1].write_text(f"# Note {number}\n\n{paragraph} Number {number}.\n" * 12)
     page = open_page(live.url)
     upload(page, *files)
     job = page.locator("#jobs > li", has_text="note-0.md")

@@ -140,7 +140,7 @@ def test_the_documents_are_listed_and_open(manuals: LiveService, open_page: Open
     go_to(page, "Documents")
     expect(page.locator("#documents-list > li")).to_have_count(5)
     expect(page.locator("#documents-notes")).to_have_text("5 documents")
-    page.get_by_role("button", name="Forth Bridge").click()
+    page.get_by_role("button", name="Forth Bridge", exact=True).click()
     expect(page.locator("#reader-text")).to_contain_text("4 March 1890")
 
 
