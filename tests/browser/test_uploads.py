@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,7 @@ from ragstone.engine import Ragstone
 from ragstone.types import Embedder
 from server.live import LiveService, running, write_library
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(find_spec("ragstone.server.jobs") is None, reason="this service has no jobs"),
-]
+pytestmark = pytest.mark.browser
 
 DROP = """([name, text]) => {
   const data = new DataTransfer();
