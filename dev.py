@@ -120,8 +120,9 @@ def set_up() -> None:
 
 
 def pytest_command(arguments: Sequence[str]) -> tuple[str | Path, ...]:
-    # The long tier takes minutes; a `-m` among the arguments comes later and wins.
-    return (PYTHON, "-m", "pytest", "-m", "not long", *arguments)
+    # The long tier takes minutes; a `-m` among the arguments comes later and wins, and so does `-n 0`, one process.
+    # A file's tests stay together: many share a service or a collection.
+    return (PYTHON, "-m", "pytest", "-m", "not long", "-n", "auto", "--dist", "loadfile", *arguments)
 
 
 def check(arguments: Sequence[str]) -> int:
