@@ -127,7 +127,11 @@ def test_a_shared_result_does_not_live_longer_here() -> None:
     assert asked.times == 2
 
 
-@pytest.mark.parametrize("answer", [(1, 2), {1: "x"}, float("nan"), b"bytes", {"a", "b"}, object()], ids=repr)
+@pytest.mark.parametrize(
+    "answer",
+    [(1, 2), {1: "x"}, float("nan"), b"bytes", {"a", "b"}, object()],
+    ids=lambda answer: type(answer).__name__,
+)
 def test_what_json_would_change_stays_in_this_process(answer: object) -> None:
     level = MemoryCache()
     asked = Asked(answer)
