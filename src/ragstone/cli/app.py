@@ -15,6 +15,7 @@ from ragstone.cli import (
     doctor,
     documents,
     evaluating,
+    explaining,
     importing,
     indexing,
     keys,
@@ -70,6 +71,7 @@ def _add(command: Callable[..., int], name: str, example: str) -> None:
 
 _add(indexing.index, "index", "ragstone index ~/papers ~/notes")
 _add(searching.search, "search", 'ragstone search "tidal range" --filter "type:pdf date>=2024"')
+_add(explaining.explain, "explain", 'ragstone explain "tidal range" --expect guides/tides.md')
 _add(asking.ask, "ask", 'ragstone ask "Who signs off the maintenance log?"')
 _add(asking.chat, "chat", "ragstone chat --filter path:handbook/** --memory")
 _add(serving.serve, "serve", "ragstone serve ~/papers --open")

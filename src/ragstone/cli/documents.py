@@ -59,7 +59,7 @@ def delete(
     """Remove documents from the index. Their files stay as they are."""
     with invocation.of(context).engine() as engine:
         known = {document.uri for document in engine.documents()}
-        uris = list(dict.fromkeys(_uri(document, known) for document in documents))
+        uris = list(dict.fromkeys(meant(document, known) for document in documents))
         deleted = engine.delete(uris)
     if json_output:
         terminal.say_json({"deleted": deleted, "uris": uris})
@@ -74,8 +74,8 @@ def delete(
     return 0
 
 
-def _uri(document: str, known: set[str]) -> str:
-    """The uri meant by a uri or a path. Raises `NotFoundError` with the nearest there is."""
+def meant(document: str, known: set[str]) -> str:
+    """The uri, of those `known`, that a uri or a path means. Raises `NotFoundError` with the nearest there is."""
     candidates = (
         document,
         str(Path(document).expanduser().absolute()),
@@ -84,9 +84,11 @@ def _uri(document: str, known: set[str]) -> str:
     for candidate in candidates:
         if candidate in known:
             return candidate
-    near = difflib.get_close_matches(candidates[1], sorted(known)[:10_000], n=1)
+    listed = sorted(known)
+    same_name = [uri for uri in listed if uri.endswith(f"/{Path(document).name}")]
+    near = same_name or difflib.get_close_matches(candidates[1], listed[:10_000], n=1)
     hint = f"did you mean {terminal.place(near[0])}?" if near else "`ragstone list` shows what there is"
-    raise NotFoundError(f"no document {document} in the index; nothing was removed", hint=hint)
+    raise NotFoundError(f"no document {document} in the index; nothing was changed", hint=hint)
 
 
 def stats(context: typer.Context, *, json_output: JsonFlag = False) -> int:

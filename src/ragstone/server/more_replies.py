@@ -138,6 +138,23 @@ class Standing(Reply):
     first_score: float | None
 
 
+class Stage(Reply):
+    """Where the passage stood when the search went no further than this stage."""
+
+    name: Literal["sources", "graph", "reranker"]
+    rank: Rank | None
+    score: float | None
+
+
+class Above(Reply):
+    """A hit that stands before the document."""
+
+    rank: Rank
+    uri: str
+    title: str
+    score: float
+
+
 class Explanation(Reply):
     """Why a document is, or is not, among the hits."""
 
@@ -146,6 +163,12 @@ class Explanation(Reply):
     document: Document
     standings: list[Standing]
     best: Hit | None
+    stages: list[Stage]
+    names: list[str]
+    votes: list[Vote]
+    expansions: list[str]
+    above: list[Above]
+    degraded: list[Degraded]
 
 
 class Retrieved(Reply):
