@@ -10,6 +10,7 @@ import typer
 
 from ragstone.cli import (
     asking,
+    benching,
     care,
     configuration,
     doctor,
@@ -95,6 +96,7 @@ _add(
     tuning.tune, "tune", "ragstone tune --recall 0.98 --p95-ms 1 --memory-mb 200 --picture front.svg --apply"
 )
 _add(tuning.recommend, "recommend", "ragstone recommend --vectors 1000000 --memory-mb 450")
+_add(benching.bench, "bench", "ragstone bench --queries asked.txt --threads 4 --seconds 60")
 _add(evaluating.evaluate, "eval", "ragstone eval ~/beir/scifact --modes hybrid,keyword")
 
 
