@@ -114,7 +114,7 @@ def test_a_chat_model_that_is_away_is_said_and_search_goes_on(tmp_path: Path) ->
 def test_the_first_request_after_readiness_is_warm(
     data_dir: Path, models_dir: Path, embedder: Embedder
 ) -> None:
-    """A model of its own, so that no earlier test has warmed it. Twice the median by itself; other tests run beside it."""
+    """A model of its own, which no earlier test has warmed. Alone it takes twice the median; others run beside it."""
     assert embedder.dim  # its files are there
     settings = Settings(data_dir=data_dir)
     lay_models(data_dir, models_dir)
