@@ -1,5 +1,5 @@
-"""Any sequence of adding, deleting, indexing, sealing, compacting, purging, changing plans, damaging and reopening
-equals a dictionary.
+"""Any sequence of adding, deleting, indexing, sealing, compacting, purging, changing plans, damaging, reopening,
+backing up and restoring equals a dictionary.
 
 The quick tier runs with the suite; `python -m tests.crash.state_machine` has the long one.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,16 @@ LEAST_RECALL = 0.2  # that any of them reaches
 COSINE_ERROR = 2e-3  # half-precision vectors of 32 dimensions
 
 
+@dataclass(frozen=True)
+class Saved:
+    """What a backup has to bring back."""
+
+    path: Path
+    model: dict[str, str]
+    ids: dict[int, str]
+    plans: list[str]
+
+
 class Store(RuleBasedStateMachine):
     """The engine against `{uri: text}`."""
 
@@ -53,6 +64,7 @@ class Store(RuleBasedStateMachine):
         self.plans: list[str] = []
         self.marks = 0
         self.gone: set[str] = set()  # marks of texts deleted or replaced
+        self.saved: list[Saved] = []
         self.engine = Ragstone(self.home / "data", embedder=self.embedder)
 
     def teardown(self) -> None:
@@ -169,6 +181,22 @@ class Store(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.engine.close()
         self.engine = Ragstone(self.home / "data", embedder=self.embedder)
+
+    @precondition(lambda self: self.engine.collections())
+    @rule()
+    def back_up(self) -> None:
+        path = self.home / f"{len(self.saved)}.tar"
+        self.engine.backup(path)
+        self.saved.append(Saved(path, dict(self.model), dict(self.ids), list(self.plans)))
+
+    @precondition(lambda self: self.saved)
+    @rule(data=st.data())
+    def restore(self, data: st.DataObject) -> None:
+        saved = data.draw(st.sampled_from(self.saved))
+        self.engine.restore(saved.path, replace=True)
+        there = {text.split()[0] for text in saved.model.values()}
+        self.gone = (self.gone | {text.split()[0] for text in self.model.values()}) - there
+        self.model, self.ids, self.plans = dict(saved.model), dict(saved.ids), list(saved.plans)
 
     @precondition(lambda self: self.engine.collections())
     @rule(seed=st.integers(0, 2**16))

@@ -340,8 +340,13 @@ class Collection:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the collection's lock for a block. Raises `LockedError`, naming the holder, at once."""
+        """Hold the collection's lock for a block. Raises `LockedError`, naming the holder, at once, and `StoreError`
+        once its folder has been dropped or replaced."""
         with self._lock.held():
+            if not self.is_there:  # the lock is another collection's, and what we write would be lost
+                raise StoreError(
+                    f"the collection {self.name!r} was dropped or replaced meanwhile", hint="open it again"
+                )
             with self._recovering:
                 if not self._recovered:  # nobody in this process has written yet, and no other process can
                     self.segments.remove_orphans()

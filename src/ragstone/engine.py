@@ -24,8 +24,10 @@ from ragstone import deadlines, ingest, maintenance, naming, searching
 from ragstone.answering.answer import answer_events
 from ragstone.answering.chat_model import ChatModel
 from ragstone.answering.prompt import standalone_question
+from ragstone.backup.restoring import RestoreReport, restore
+from ragstone.backup.writing import BackupReport, back_up
 from ragstone.caches import EngineCaches
-from ragstone.collection import Collection, documents_only
+from ragstone.collection import MEMORY_SUFFIX, Collection, documents_only
 from ragstone.documents.limits import ReadLimits
 from ragstone.documents.pool import ReaderPool
 from ragstone.embedding.batch_embedder import BatchEmbedder
@@ -249,6 +251,54 @@ class Ragstone:
         self._collection(name)
         self._caches.forget()
         return self._open.drop(name)
+
+    @_timed
+    def backup(
+        self,
+        path: str | Path,
+        *,
+        collections: Sequence[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> BackupReport:
+        """Write collections, the engine's own if none is named, with their memories into one new file.
+
+        Each as it is at one moment, also while it is read and written. Keys, settings and a memory in Redis are not in
+        it. `progress` is told bytes done and in all. Raises `NotFoundError`, and as `backup.writing.back_up`.
+        """
+        names = [documents_only(name) for name in collections or [self._settings.collection]]
+        homes = [self._collection(name) for name in dict.fromkeys(names)]
+        memories = [name + MEMORY_SUFFIX for name in names if self._open.holds(name + MEMORY_SUFFIX)]
+        return back_up(
+            [*homes, *map(self._collection, memories)],
+            Path(path).expanduser().absolute(),
+            progress=progress or (lambda done, total: None),
+            cancelled=cancelled or (lambda: False),
+        )
+
+    @_timed
+    def restore(
+        self,
+        path: str | Path,
+        *,
+        collection: str | None = None,
+        replace: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> RestoreReport:
+        """Put the collections of a backup in place, checked first, under their names or the only one as `collection`.
+
+        A collection of that name is kept unless it is to be replaced, and then until the new one has been opened and
+        checked. Raises as `backup.restoring.restore`.
+        """
+        return restore(
+            Path(path).expanduser().absolute(),
+            self._open,
+            collection=collection,
+            replace=replace,
+            progress=progress or (lambda done, total: None),
+            cancelled=cancelled or (lambda: False),
+        )
 
     # -- ask a question ----------------------------------------------------------------------------------
 

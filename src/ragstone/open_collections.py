@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from ragstone.collection import Collection, holds_memories
+from ragstone.collection import MEMORY_SUFFIX, Collection, holds_memories
 from ragstone.errors import InputError, NoCollectionError
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.monitoring.records import Gauge
 from ragstone.stats import recall_gauges
 from ragstone.store import documents
+from ragstone.store.exchange import exchange, sync_folder
+from ragstone.store.lock import WriterLock
 
 COLLECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a folder's name on every file system
+
+
+def require_name(name: str) -> None:
+    """Raise `InputError` for what is no name of a collection, or of its memory."""
+    if not COLLECTION_NAME.fullmatch(name.removesuffix(MEMORY_SUFFIX)):
+        raise InputError(f"{name!r} is no name for a collection", hint="letters, digits, dots, - and _")
 
 
 class OpenCollections:
@@ -24,6 +34,7 @@ class OpenCollections:
     def __init__(self, data_dir: Path, *, recall: float) -> None:
         """`recall` is the share of the true nearest chunks that searches are to find."""
         self._data_dir = data_dir
+        self.folder = data_dir / "collections"
         self._recall = recall
         self._open: dict[str, Collection] = {}
         self._keepers: dict[str, RecallKeeper] = {}
@@ -32,12 +43,11 @@ class OpenCollections:
 
     def names(self) -> list[str]:
         """The names of the collections of documents, open or not; memories are not among them."""
-        home = self._data_dir / "collections"
-        if not home.is_dir():
+        if not self.folder.is_dir():
             return []
         return sorted(
             path.name
-            for path in home.iterdir()
+            for path in self.folder.iterdir()
             if COLLECTION_NAME.fullmatch(path.name)
             and not holds_memories(path.name)
             and (path / "catalog.sqlite").is_file()
@@ -45,8 +55,7 @@ class OpenCollections:
 
     def get(self, name: str, *, create: bool = False) -> Collection:
         """The collection, opened if it was not. Raises `InputError` for what is no name, `NoCollectionError`."""
-        if not COLLECTION_NAME.fullmatch(name):
-            raise InputError(f"{name!r} is no name for a collection", hint="letters, digits, dots, - and _")
+        require_name(name)
         with self._changing:
             if self._closed:
                 raise InputError("this engine is closed", hint="open another one")
@@ -55,7 +64,7 @@ class OpenCollections:
                 known.catalog.close()
                 del self._open[name]
             if name not in self._open:
-                folder = self._data_dir / "collections" / name
+                folder = self.folder / name
                 if not create and not (folder / "catalog.sqlite").is_file():
                     raise self.missing(name)
                 self._open[name] = Collection(folder)
@@ -78,13 +87,52 @@ class OpenCollections:
                 count = documents.counts(db).documents
             aside = home.folder.with_name(f".{name}.dropped-{secrets.token_hex(4)}")
             home.folder.rename(aside)  # from here on the name is free, in every process
-            self._open.pop(name, None)
-            keeper = self._keepers.pop(name, None)
-        if keeper is not None:
-            keeper.wait()
-        home.catalog.close()
+            close = self._let_go(name)
+        close()
         shutil.rmtree(aside)
         return count
+
+    def holds(self, name: str) -> bool:
+        """Whether there is something under this name, whole or not. Raises `InputError` for what is no name."""
+        require_name(name)
+        return (self.folder / name).exists()
+
+    def put(self, name: str, folder: Path, *, replace: bool) -> bool:
+        """Give a collection that is whole in `folder`, below ours, a name; whether it took another's place, which then
+        lies in `folder`. In one step: killed at any moment, the name is that of the one or the other.
+
+        Searches that run in the other meanwhile may fail with `StoreError`. Raises `InputError` when the name is taken
+        and nothing is to be replaced, `LockedError`.
+        """
+        require_name(name)
+        place = self.folder / name
+        if replace and place.exists():
+            # Its own lock, not that of the open collection: the old one may be too damaged to be opened.
+            with WriterLock(place / "lock").held(), self._changing:
+                exchange(folder, place)
+                close = self._let_go(name)
+            close()
+            return True
+        try:
+            folder.rename(place)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                raise
+            raise InputError(f"there is a collection {name!r} already", hint="choose another name") from error
+        sync_folder(self.folder)
+        return False
+
+    def _let_go(self, name: str) -> Callable[[], None]:
+        """Forget a collection whose folder is no longer its own; what closes it, for when nothing is held any more."""
+        home, keeper = self._open.pop(name, None), self._keepers.pop(name, None)
+
+        def close() -> None:
+            if keeper is not None:
+                keeper.wait()
+            if home is not None:
+                home.catalog.close()
+
+        return close
 
     def recall_keeper(self, name: str) -> RecallKeeper:
         """What watches how much the collection's searches find."""

@@ -22,6 +22,7 @@ QUICK = {
     "divergences": ["--tries", "27"],  # each kind once
     "openers": ["--tries", "8"],
     "deleted_text": ["--tries", "6"],
+    "kill_restore": ["--tries", "8"],
 }
 
 

@@ -7,6 +7,7 @@ written by the functions of `store.documents` and `store.vectors`, which take a 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -34,6 +35,7 @@ WAL_BYTES_KEPT = 16 << 20  # what a large commit leaves of the WAL: room for the
 BUSY_TIMEOUT_MS = 5_000  # a checkpoint or another reader's recovery, never a writer: they hold the lock file
 MAX_IDLE_READERS = 8
 FREE_FILES_TO_WRITE = 32  # a commit that also seals and merges makes up to 24
+_OPENED = itertools.count()  # catalogs opened by this process
 FREE_BYTES_TO_WRITE = 8 << 20  # a WAL of 1,000 pages, a batch of text and room to say what went wrong
 
 
@@ -60,6 +62,7 @@ class Catalog:
         self._watching = threading.Lock()
         self._in_transaction = False
         self._closed = False
+        self._opened_as = next(_OPENED) << 40  # SQLite's own number begins anew with each connection
 
     @classmethod
     def open(cls, path: Path) -> Catalog:
@@ -158,11 +161,12 @@ class Catalog:
             ) from error
 
     def version(self) -> int:
-        """A number that differs from the last one whenever any process has committed in between (≈ 2 µs)."""
+        """A number that differs from the last one whenever any process has committed in between, or another catalog
+        was opened in this one's place (≈ 2 µs)."""
         with self._watching, translated(self._path):
             (value,) = self._watcher.execute("PRAGMA data_version").fetchall()[0]
             assert isinstance(value, int)  # noqa: S101  - SQLite's own guarantee, for the type checker
-            return value
+            return self._opened_as + value
 
     def give_back_pages(self) -> None:
         """Return free pages to the file system (at most 64 MiB a call): sealed vectors leave many."""
