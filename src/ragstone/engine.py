@@ -266,11 +266,11 @@ class Ragstone:
         Each as it is at one moment, also while it is read and written. Keys, settings and a memory in Redis are not in
         it. `progress` is told bytes done and in all. Raises `NotFoundError`, and as `backup.writing.back_up`.
         """
-        names = [documents_only(name) for name in collections or [self._settings.collection]]
-        homes = [self._collection(name) for name in dict.fromkeys(names)]
-        memories = [name + MEMORY_SUFFIX for name in names if self._open.holds(name + MEMORY_SUFFIX)]
+        names = list(dict.fromkeys(map(documents_only, collections or [self._settings.collection])))
+        memories = [name + MEMORY_SUFFIX for name in names]
+        kept = [name for name in memories if (self._open.folder / name / "catalog.sqlite").is_file()]
         return back_up(
-            [*homes, *map(self._collection, memories)],
+            [self._collection(name) for name in (*names, *kept)],
             Path(path).expanduser().absolute(),
             progress=progress or (lambda done, total: None),
             cancelled=cancelled or (lambda: False),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from damage import replace_bytes
+from guides import printed_by
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone
 from ragstone.errors import (
@@ -90,6 +91,14 @@ def test_memories_go_along_and_are_renamed_with_their_collection(engine: Ragston
     renamed = Settings.load(overrides={"data_dir": tmp_path / "data", "collection": "notes"}, environ={})
     with open_memory(renamed, embedder=HashingEmbedder(), create=False) as memory:
         assert [entry.text for entry in memory.entries()] == ["The boiler was serviced in May."]
+
+
+def test_a_collection_named_twice_is_in_it_once(engine: Ragstone, tmp_path: Path) -> None:
+    (
+        tmp_path / "data/collections/default.memory"
+    ).mkdir()  # what a process killed at its first statement leaves
+    report = engine.backup(tmp_path / "copy.tar", collections=["default", "default"])
+    assert [home.name for home in report.collections] == ["default"]
 
 
 def test_of_several_collections_one_can_be_restored(engine: Ragstone, tmp_path: Path) -> None:
@@ -268,6 +277,21 @@ def test_a_collection_with_a_damaged_catalog_is_replaced(engine: Ragstone, tmp_p
         assert content(again) == then
 
 
+def test_what_could_be_mended_when_it_was_backed_up_is_mended_when_it_is_restored(
+    engine: Ragstone, tmp_path: Path
+) -> None:
+    engine.delete(["note:1"])
+    then = content(engine)
+    with engine._collection().catalog.transaction() as db:
+        db.execute("DELETE FROM tombstones")
+    assert [problem.code for problem in engine.verify().problems] == ["tombstones_missing"]
+    engine.backup(tmp_path / "copy.tar")
+    with opened(tmp_path / "elsewhere") as other:
+        other.restore(tmp_path / "copy.tar")
+        assert other.verify().problems == ()
+        assert content(other) == then
+
+
 def test_every_engine_that_has_it_open_sees_the_restored_one(engine: Ragstone, tmp_path: Path) -> None:
     engine.backup(tmp_path / "copy.tar")
     engine.add(["amber fjord amber fjord"], uris=["newer"])
@@ -314,3 +338,7 @@ def test_a_changed_bit_is_refused_or_does_not_matter(engine: Ragstone, tmp_path:
         assert {path.name for path in (tmp_path / "data/collections").iterdir()} == {"default"}
     else:
         assert content(engine, "again") == then
+
+
+def test_the_guide_runs(tmp_path: Path) -> None:
+    assert printed_by("operations.md", tmp_path) == ["['timetable']"]

@@ -16,7 +16,7 @@ from reranking.overlap_model import make_folder
 
 COMMANDS = (
     "index", "search", "ask", "chat", "serve", "list", "delete", "verify", "stats", "doctor", "config", "eval",
-    "import", "rollback", "support", "explain", "bench",
+    "import", "rollback", "support", "explain", "bench", "backup", "restore", "watch",
 )  # fmt: skip
 SUBCOMMANDS = {"config": ["show"], "support": ["bundle"]}
 

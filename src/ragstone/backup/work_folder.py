@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ragstone.errors import LockedError
+from ragstone.errors import StoreError
 from ragstone.store.lock import WriterLock
 
 _LOCK = "lock"
@@ -21,7 +21,7 @@ def work_folder(parent: Path, prefix: str) -> Iterator[Path]:
         try:
             with WriterLock(left / _LOCK).held():
                 shutil.rmtree(left)
-        except (LockedError, OSError):  # at work, or another user's
+        except (StoreError, OSError):  # at work, or another user's
             continue
     folder = parent / f"{prefix}{secrets.token_hex(4)}"
     folder.mkdir(mode=0o700)

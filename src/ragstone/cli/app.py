@@ -13,6 +13,7 @@ from ragstone.cli import (
     benching,
     care,
     configuration,
+    copies,
     doctor,
     documents,
     evaluating,
@@ -27,6 +28,7 @@ from ragstone.cli import (
     support,
     tuning,
     voting,
+    watching,
 )
 from ragstone.cli.failures import PIPE_CLOSED, guarded
 from ragstone.cli.invocation import Invocation
@@ -71,6 +73,7 @@ def _add(command: Callable[..., int], name: str, example: str) -> None:
 
 
 _add(indexing.index, "index", "ragstone index ~/papers ~/notes")
+_add(watching.watch, "watch", "ragstone watch ~/papers ~/notes")
 _add(searching.search, "search", 'ragstone search "tidal range" --filter "type:pdf date>=2024"')
 _add(explaining.explain, "explain", 'ragstone explain "tidal range" --expect guides/tides.md')
 _add(asking.ask, "ask", 'ragstone ask "Who signs off the maintenance log?"')
@@ -86,6 +89,8 @@ _add(care.verify, "verify", "ragstone verify --json")
 _add(documents.stats, "stats", "ragstone stats --collection papers")
 _add(doctor.doctor, "doctor", "ragstone doctor --repair")
 _add(care.compact, "compact", "ragstone compact --purge")
+_add(copies.backup, "backup", "ragstone backup /mnt/disk")
+_add(copies.restore, "restore", "ragstone restore notes-20261121-090000.tar --collection notes2")
 _add(importing.import_store, "import", "ragstone import llamaindex ./storage --collection papers --dry-run")
 _add(importing.rollback, "rollback", "ragstone rollback --collection papers")
 app.add_typer(configuration.app)

@@ -65,18 +65,19 @@ def index(
 
         terminal.say_json(index_json(report))
     else:
-        _summarise(report)
+        summary(report)
     return FAILED if report.failed else 0
 
 
-def _summarise(report: IndexReport) -> None:
+def summary(report: IndexReport, *, before: str = "") -> None:
+    """Print what a run did, its line behind `before`, and what could not be read."""
     from rich.text import Text
 
     parts = [f"{report.indexed:,} indexed", f"{report.unchanged:,} unchanged", f"{report.removed:,} removed"]
     if report.failed:
         parts.append(f"{len(report.failed):,} failed")
     detail = f" · {terminal.count(report.chunks, 'chunk')} · {report.seconds:.1f} s"
-    terminal.say(Text.assemble((", ".join(parts), "bold"), detail))
+    terminal.say(Text.assemble(before, (", ".join(parts), "bold"), detail))
     for part in report.degraded:
         terminal.note(f"without {part.source}: {terminal.one_line(part.reason)}", style="yellow")
     for failed in report.failed:
