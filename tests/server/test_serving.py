@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
@@ -71,6 +74,7 @@ def test_a_signal_stops_the_service_and_closes_the_engine(
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         wait_until(lambda: _ready(url), "the service is ready")
+        assert _usual_s(url) < 0.03  # 40 ms: a client's kernel waiting for a second packet
         process.send_signal(number)
         started_s = time.monotonic()
         out, err = process.communicate(timeout=GRACE_S + 5)
@@ -79,6 +83,18 @@ def test_a_signal_stops_the_service_and_closes_the_engine(
     finally:
         process.kill()
         process.wait()
+
+
+def _usual_s(url: str) -> float:
+    """Seconds of a request that costs nothing, on a connection that is kept."""
+    took = []
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)) as connection:
+        for _ in range(21):
+            started_s = time.perf_counter()
+            connection.request("GET", "/health/live")
+            assert connection.getresponse().read()
+            took.append(time.perf_counter() - started_s)
+    return statistics.median(took)
 
 
 def _ready(url: str) -> bool:
