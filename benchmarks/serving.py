@@ -32,6 +32,7 @@ from benchmarks import report
 from ragstone import Ragstone
 
 CLIENTS = 32
+RETRY_AFTER_S = 1.0
 OVERLOADS = (0.8, 2.0, 4.0)
 
 
@@ -155,15 +156,17 @@ async def _until_ready(url: str) -> None:
 
 
 async def _closed(url: str, paths: Iterator[str], *, clients: int, seconds: float) -> dict[str, Any]:
-    """Each client asks again as soon as it is answered."""
+    """Each client asks again as soon as it is answered, and a second after it was refused, as it is told to."""
     client, replies, ends_s = Client(url), [], time.perf_counter() + seconds
     started_s = time.perf_counter()
 
     async def ask() -> None:
         while True:
-            replies.append(await client.get(next(paths)))
+            replies.append(reply := await client.get(next(paths)))
             if time.perf_counter() >= ends_s:
                 return
+            if reply.status != 200:
+                await asyncio.sleep(RETRY_AFTER_S)
 
     await asyncio.gather(*(ask() for _ in range(clients)))
     client.close()

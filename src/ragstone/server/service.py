@@ -41,8 +41,9 @@ logger = logging.getLogger("ragstone.server")
 
 T = TypeVar("T")
 
-# A search holds a core for milliseconds: two threads a core keep the cores busy while one waits for disk.
-SEARCH_THREADS = 2 * (os.cpu_count() or 1)
+# A search keeps a core busy for milliseconds, and its words are looked up in a thread beside: more at once only take
+# the interpreter from each other (LAB, "The service under load, once more").
+SEARCH_THREADS = os.cpu_count() or 1
 SEARCH_WAITING = 64
 # Longer than that people notice, and a client that is refused may try another instance.
 SEARCH_WAIT_S = 0.25
