@@ -23,8 +23,7 @@ def test_a_backup_goes_beside_the_collections_and_says_where(here: Run, indexed:
 
 
 def test_what_was_backed_up_is_found_where_it_was_restored(here: Run, tmp_path: Path) -> None:
-    made = here("backup", tmp_path, "--all", "--json").json
-    assert Path(made["path"]).name.startswith("all-")
+    made = here("backup", tmp_path, "--json").json
     assert [home["name"] for home in made["collections"]] == ["default"]
     elsewhere = {"RAGSTONE_DATA_DIR": str(tmp_path / "elsewhere")}
     done = here("restore", made["path"], env=elsewhere)
@@ -37,6 +36,9 @@ def test_what_was_backed_up_is_found_where_it_was_restored(here: Run, tmp_path: 
     assert (again.status, "there is a collection 'default' already" in again.err) == (2, True)
     named = here("restore", made["path"], "--collection", "then", "--json", env=elsewhere).json
     assert [home["name"] for home in named["collections"]] == ["then"]
+    every = here("backup", tmp_path, "--all", "--json", env=elsewhere).json
+    assert Path(every["path"]).name.startswith("all-")
+    assert [home["name"] for home in every["collections"]] == ["default", "then"]
     replaced = here("restore", made["path"], "--replace", env=elsewhere)
     assert replaced.out.splitlines()[1].endswith("in the place of the one that was there")
 
