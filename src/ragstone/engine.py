@@ -683,7 +683,7 @@ class Ragstone:
             with suppress(RagstoneError):  # what is wrong will be said to who searches
                 self._warm_search()
             with self._starting:
-                if self._checker is None:
+                if self._checker is None and not self._closing.is_set():
                     self._checker = threading.Thread(
                         target=self._check_in_background, name="ragstone-verify", daemon=True
                     )
@@ -716,7 +716,8 @@ class Ragstone:
         """Let go of files, threads and models; calling it again does nothing."""
         if not self._closing.is_set():
             self.monitor.remove_gauges(self._open.gauges)
-        self._closing.set()
+        with self._starting:  # a warm-up in another thread may be about to start it
+            self._closing.set()
         if self._checker is not None:
             self._checker.join()
         self._open.close()

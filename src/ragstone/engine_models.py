@@ -11,7 +11,7 @@ from pathlib import Path
 from ragstone.answering.chat_model import ChatModel, OpenAIChatModel
 from ragstone.answering.templates import BUILT_IN, Templates, load_templates
 from ragstone.embedding import load_embedder
-from ragstone.errors import InputError
+from ragstone.errors import InputError, engine_closed
 from ragstone.reranking import TimelyReranker, load_reranker
 from ragstone.settings import Settings
 from ragstone.store.analysis import analyse
@@ -42,6 +42,7 @@ class EngineModels:
         self._templates: Templates | None = None
         self._synonyms: Synonyms | None = None
         self._loading = threading.RLock()
+        self._closed = False
 
     @property
     def loaded_embedder(self) -> Embedder | None:
@@ -49,8 +50,9 @@ class EngineModels:
         return self._embedder
 
     def embedder(self) -> Embedder:
-        """The embedding model. Raises `ModelError`."""
+        """The embedding model. Raises `ModelError`, `InputError` after `close`."""
         with self._loading:
+            self._require_open()
             if self._embedder is None:
                 settings = self._settings
                 key = settings.embedding_api_key
@@ -78,8 +80,9 @@ class EngineModels:
         return self._settings.rerank_depth if self.has_reranker and wanted is not False else 0
 
     def reranker(self) -> Reranker:
-        """The reranker, which keeps to its time; there has to be one. Raises `ModelError`."""
+        """The reranker, which keeps to its time; there has to be one. Raises as `embedder`."""
         with self._loading:
+            self._require_open()
             if self._reranker is None:
                 settings = self._settings
                 key = settings.reranker_api_key
@@ -135,13 +138,18 @@ class EngineModels:
             return self._synonyms
 
     def close(self) -> None:
-        """Let go of what was loaded here."""
+        """Let go of what was loaded here; no model can be loaded afterwards."""
         with self._loading:
+            self._closed = True
             if self._reranker is not None:
                 self._reranker.close(with_reranker=self._given_reranker is None)
             if self._embedder is not None and self._given_embedder is None:
                 self._embedder.close()
                 self._embedder = None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise engine_closed()
 
 
 def model_name(settings: Settings) -> str:

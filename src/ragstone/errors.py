@@ -53,6 +53,11 @@ class InputError(RagstoneError):
     default_code = "invalid_input"
 
 
+def engine_closed() -> InputError:
+    """What is raised by an engine that was closed."""
+    return InputError("this engine is closed", hint="open another one")
+
+
 class NotFoundError(InputError):
     """A named collection, document or file does not exist."""
 

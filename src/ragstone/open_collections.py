@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ragstone.collection import MEMORY_SUFFIX, Collection, holds_memories
-from ragstone.errors import InputError, NoCollectionError
+from ragstone.errors import InputError, NoCollectionError, engine_closed
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.monitoring.records import Gauge
 from ragstone.stats import recall_gauges
@@ -58,7 +58,7 @@ class OpenCollections:
         require_name(name)
         with self._changing:
             if self._closed:
-                raise InputError("this engine is closed", hint="open another one")
+                raise engine_closed()
             known = self._open.get(name)
             if known is not None and not known.is_there:  # another process dropped it
                 known.catalog.close()

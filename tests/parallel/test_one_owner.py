@@ -16,7 +16,7 @@ from parallel.scripted_sources import LIMIT_S
 from ragstone import ParallelRetriever, Ragstone, Settings
 from ragstone.embedding.owned import OwnedEmbedder
 from ragstone.embedding.query_cache import QueryCache
-from ragstone.errors import ModelError
+from ragstone.errors import InputError, ModelError, RagstoneError
 from ragstone.parallel.passages import DomainSource, PassageSource
 from ragstone.parallel.sources import Source
 from ragstone.types import Matrix, Vector
@@ -129,6 +129,24 @@ def test_thirty_two_threads_share_one_session_of_the_real_model(tmp_path: Path) 
         assert engine._models.loaded_embedder is not None
         for query, vector in zip(queries, at_once, strict=True):
             assert np.array_equal(engine._models.loaded_embedder.embed_query(query), vector)
+
+
+def test_an_engine_may_be_closed_while_it_warms_up(tmp_path: Path) -> None:
+    before = threading.active_count()
+    model = HashingEmbedder()
+    with Ragstone(tmp_path, embedder=model) as engine:
+        engine.add(["The tide comes twice a day."])
+    for pause_s in np.linspace(0.0, 0.01, 100):  # a warm-up takes a few milliseconds
+        engine = Ragstone(tmp_path, embedder=model)
+        with ThreadPoolExecutor(1) as pool:
+            warming = pool.submit(engine.warm_up)
+            time.sleep(pause_s)
+            engine.close()
+            if (error := warming.exception(LIMIT_S)) is not None:
+                assert isinstance(error, RagstoneError) and "closed" in str(error)
+        assert threading.active_count() == before
+        with pytest.raises(InputError, match="closed"):
+            engine.warm_up()
 
 
 def test_what_is_asked_for_at_once_is_made_once_and_a_failure_is_everybodys() -> None:

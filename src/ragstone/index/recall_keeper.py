@@ -56,6 +56,7 @@ class RecallKeeper:
         self._window: deque[float] = deque(maxlen=WINDOW)
         self._busy = threading.Lock()
         self._worker: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def asked(self, recall: float) -> float:
         """What to ask of the index for `recall`: more, for the recall watched, where that had been missed."""
@@ -68,15 +69,18 @@ class RecallKeeper:
             return
         if not self._busy.acquire(blocking=False):
             return
-        self._worker = threading.Thread(
-            target=self._check, args=(dense, vector), name="ragstone-recall", daemon=True
-        )
-        self._worker.start()
+        with self._starting:
+            self._worker = threading.Thread(
+                target=self._check, args=(dense, vector), name="ragstone-recall", daemon=True
+            )
+            self._worker.start()
 
     def wait(self) -> None:
         """Until the check at work, if any, is done."""
-        if self._worker is not None:
-            self._worker.join()
+        with self._starting:
+            worker = self._worker
+        if worker is not None:
+            worker.join()
 
     def summary(self) -> ObservedRecall | None:
         """The mean over the latest checks; None before the first."""

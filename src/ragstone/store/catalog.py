@@ -96,12 +96,14 @@ class Catalog:
             with suppress(apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError):
                 self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._writer.close()
-            self._watcher.close()
+            with self._watching:
+                self._watcher.close()
+            self._close_idle_readers()
+
+    def _close_idle_readers(self) -> None:
+        with suppress(Empty):
             while True:
-                try:
-                    self._readers.get_nowait().close()
-                except Empty:
-                    return
+                self._readers.get_nowait().close()
 
     # -- transactions ------------------------------------------------------------------------------------
 
@@ -141,6 +143,8 @@ class Catalog:
                     self._readers.put_nowait(db)
                 except Full:  # more readers at once than we keep
                     db.close()
+                if self._closed:  # while this one read
+                    self._close_idle_readers()
 
     @contextmanager
     def _damage_blamed(self) -> Iterator[None]:
