@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from ragstone.documents.paths import safe_join
 from ragstone.errors import DamagedError, InputError, MismatchError, NotFoundError
-from ragstone.index.segment_files import DOCUMENTS_FILE, FAST_FILE, INDEX_FILE, ROWS_FILE
+from ragstone.index.segment_files import DOCUMENTS_FILE, FAST_FILE, INDEX_FILE, LISTS_FILE, ROWS_FILE
 from ragstone.open_collections import require_name
 from ragstone.store.schema import MIGRATIONS
 
@@ -32,7 +32,7 @@ FORMAT = 1
 CATALOG = "catalog.sqlite"
 SEGMENT_MANIFEST = "manifest.json"
 _MANIFEST, _SUMS = "manifest.json", "SHA256SUMS"
-_SEGMENT_FILES = (SEGMENT_MANIFEST, INDEX_FILE, FAST_FILE, ROWS_FILE, DOCUMENTS_FILE)
+_SEGMENT_FILES = (SEGMENT_MANIFEST, INDEX_FILE, FAST_FILE, LISTS_FILE, ROWS_FILE, DOCUMENTS_FILE)
 _PATH = re.compile(rf"catalog\.sqlite|segments/[0-9a-f]{{32}}/(?:{'|'.join(map(re.escape, _SEGMENT_FILES))})")
 _SUM = re.compile(r"([0-9a-f]{64})  ([\w./]{1,100})", re.ASCII)
 

@@ -19,8 +19,16 @@ import numpy.typing as npt
 from ragstone.errors import DamagedError
 from ragstone.index.building import takes_selector
 from ragstone.index.fast import FastIndex, read_fast, refine, refined_parameters
+from ragstone.index.mapped_lists import map_lists
 from ragstone.index.plans import Effort, Plan, fitted_effort
-from ragstone.index.segment_files import DOCUMENTS_FILE, FAST_FILE, INDEX_FILE, ROWS_FILE, Manifest
+from ragstone.index.segment_files import (
+    DOCUMENTS_FILE,
+    FAST_FILE,
+    INDEX_FILE,
+    LISTS_FILE,
+    ROWS_FILE,
+    Manifest,
+)
 from ragstone.types import Ids, Matrix, Scores, StoredMatrix, Vector
 
 faiss: Any = _faiss  # its stubs lack half of what is used here
@@ -62,7 +70,10 @@ class Segment:
             )
             self.fast: FastIndex | None = None
             if manifest.fast is not None:
-                self.fast = read_fast(manifest.fast, self._mapped(folder / FAST_FILE))
+                fast = self._mapped(folder / FAST_FILE)
+                if LISTS_FILE in manifest.files:
+                    map_lists(fast, folder / LISTS_FILE)
+                self.fast = read_fast(manifest.fast, fast)
                 self._refined = refine(self.fast.index, self._exact)
         self._parameters: dict[tuple[Effort, int], Any] = {}
 

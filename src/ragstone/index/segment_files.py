@@ -4,6 +4,7 @@
                     block of vectors
     index.faiss     the exact vectors as a FAISS index (half precision, or single where asked for)
     fast.faiss      an approximate index over the same rows, where there are enough of them (decision 0008)
+    fast.lists      the lists of that index, where it has some of 4-bit codes: mapped, not read (`mapped_lists`)
     rows.u64        (n,) chunk id of each row, ascending, little-endian
     documents.u64   (n,) document id of each row: the column that filters use
 
@@ -30,13 +31,14 @@ import faiss as _faiss
 import numpy as np
 
 from ragstone.errors import DamagedError, DiskFullError, StoreError
+from ragstone.index import mapped_lists
 from ragstone.index.fast import build_first_good
 from ragstone.index.plans import Plan, bytes_per_vector
 from ragstone.types import Ids, Precision, StoredMatrix
 
 faiss: Any = _faiss  # its stubs lack half of what is used here
 
-FORMAT = 2  # 1: half precision and no fast index
+FORMAT = 3  # 1: half precision and no fast index; 2: no lists apart, which is what other indexes are still written as
 METRIC = "cosine"  # unit vectors, inner product
 BLOCK_BYTES = 1 << 20  # what one damaged byte costs: the vectors of one block
 
@@ -45,6 +47,7 @@ _NO_SPACE = os.strerror(errno.ENOSPC)  # FAISS reports a short write in words on
 _MANIFEST = "manifest.json"
 INDEX_FILE = "index.faiss"
 FAST_FILE = "fast.faiss"
+LISTS_FILE = "fast.lists"
 ROWS_FILE = "rows.u64"
 DOCUMENTS_FILE = "documents.u64"
 
@@ -122,10 +125,10 @@ def _write_files(
     names = [INDEX_FILE, ROWS_FILE, DOCUMENTS_FILE]
     fast = build_first_good(plans, vectors, exact)
     if fast is not None:
-        _write_index(fast.index, draft / FAST_FILE)
-        names.append(FAST_FILE)
+        _write_index(fast.index, draft / FAST_FILE, draft / LISTS_FILE)
+        names += [name for name in (FAST_FILE, LISTS_FILE) if (draft / name).exists()]
     manifest = {
-        "format": FORMAT,
+        "format": FORMAT if LISTS_FILE in names else FORMAT - 1,
         "model_id": model_id,
         "dim": int(vectors.shape[1]),
         "metric": METRIC,
@@ -160,9 +163,12 @@ def _exact_index(vectors: StoredMatrix) -> tuple[Any, StoredMatrix]:
     return exact, codes
 
 
-def _write_index(index: Any, path: Path) -> None:
+def _write_index(index: Any, path: Path, lists_path: Path | None = None) -> None:
     try:
-        faiss.write_index(index, str(path))
+        if lists_path is not None and mapped_lists.has_lists(index):
+            mapped_lists.write_apart(index, path, lists_path)
+        else:
+            faiss.write_index(index, str(path))
     except RuntimeError as error:  # how FAISS reports a short write
         raise OSError(str(error)) from error
 
@@ -196,7 +202,7 @@ def read_manifest(folder: Path, *, manifest_sha256: bytes) -> Manifest:
     if hashlib.sha256(data).digest() != manifest_sha256:
         raise DamagedError(f"the manifest of segment {folder.name} fails its checksum")
     fields: dict[str, Any] = json.loads(data)
-    if fields["format"] not in {1, FORMAT}:
+    if fields["format"] not in range(1, FORMAT + 1):
         raise StoreError(
             f"segment {folder.name} has format {fields['format']}, this ragstone reads up to {FORMAT}",
             hint="upgrade ragstone",
