@@ -71,7 +71,7 @@ STAGES = (
     Stage("graph", (), stored=("names", "names_of_document")),
     Stage(
         "acronyms",
-        (("ragstone.searching.expansions_of", lambda *_: []),),
+        (("ragstone.queries.expansions_of", lambda *_: []),),
         stored=("acronyms", "acronyms_by_long", "acronyms_by_short"),
     ),
 )

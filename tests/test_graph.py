@@ -17,7 +17,8 @@ from ragstone import Ragstone
 from ragstone.collection import Collection
 from ragstone.graph.names import name_key
 from ragstone.links import BEARERS_MAX, NameLinks
-from ragstone.searching import Query, search_collection
+from ragstone.queries import Query
+from ragstone.searching import search_collection
 from ragstone.store.schema import m004_names
 from ragstone.types import SearchMode
 

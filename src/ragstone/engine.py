@@ -40,8 +40,9 @@ from ragstone.maintenance import VerifyReport
 from ragstone.monitoring.monitor import PerformanceMonitor
 from ragstone.monitoring.timing import PerformanceTimer
 from ragstone.open_collections import OpenCollections
+from ragstone.queries import Query
 from ragstone.retrieval.merge import merge
-from ragstone.searching import Query, search_collection
+from ragstone.searching import search_collection
 from ragstone.settings import Settings
 from ragstone.stats import MissedSources, Stats, collection_stats
 from ragstone.store import documents, votes

@@ -75,6 +75,24 @@ def test_scores_are_bm25_with_repeated_query_terms_counted(
     )
 
 
+@given(
+    asked=st.lists(
+        st.sampled_from([*WORDS, "rotor blade", '"wing heat" flow', "flow"]), min_size=2, max_size=12
+    )
+)
+@settings(max_examples=30, deadline=None)
+def test_what_a_reader_was_asked_before_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, asked: list[str]
+) -> None:
+    index = filled(tmp_path_factory.mktemp("asked"), {i: " ".join(WORDS[: i % 7 + 1]) for i in range(1, 15)})
+    ids, reader = np.arange(1, 15), index.reader()
+    for query in asked:
+        fresh = index.reader()
+        assert np.array_equal(reader.score(query, ids), fresh.score(query, ids))
+        assert reader.weigh(query).bound == fresh.weigh(query).bound
+        assert np.array_equal(reader.search(query, top_k=9)[0], fresh.search(query, top_k=9)[0])
+
+
 def test_a_filter_still_returns_top_k(tmp_path: Path) -> None:
     texts = {i: f"turbine number{i % 7} " + "filler " * (i % 5) for i in range(1, 4001)}
     index = filled(tmp_path, texts, per_document=2)

@@ -11,7 +11,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Container, Sequence
-from itertools import islice, pairwise
+from itertools import islice
 from typing import NamedTuple
 
 # Raised whenever `names_of` or `name_key` gives something else: collections then collect their names anew.
@@ -128,8 +128,7 @@ def _places(text: str, *, everywhere: bool) -> list[Place]:
     words = list(islice(_pattern(text).finditer(text), QUERY_WORDS_MAX if everywhere else None))
     written = [word.group() for word in words]
     folded = [_folded(word) for word in written]
-    like = [True] * len(words) if everywhere else [_like_a_name(word) for word in written]
-    apart = [False] * len(words) if everywhere else _sentence_ends(text, words)
+    like = [True] * len(words) if everywhere else _like_names(written)
     places: list[Place] = []
     for first, word in enumerate(words):
         # A name has no article in front, so a place that begins with one is that of the next word.
@@ -140,9 +139,10 @@ def _places(text: str, *, everywhere: bool) -> list[Place]:
         start, name, links, telling = word.start(), "", 0, False
         here: list[Place] = []
         for last in range(first, min(first + NAME_WORDS_MAX, len(words))):
-            if last > first and apart[last]:
-                break
             added = folded[last]
+            goes_on = like[last] or (links < _LINKS_MAX and added in _LINKS)
+            if not goes_on or (last > first and not everywhere and _ends(text, words[last - 1], words[last])):
+                break
             name = f"{name} {added}" if name else added
             telling = telling or not (added in FUNCTION_WORDS or added.isdigit())
             if like[last]:
@@ -151,24 +151,19 @@ def _places(text: str, *, everywhere: bool) -> list[Place]:
                     here.append(Place(name, start, words[last].end()))
             else:
                 links += 1
-                if links > _LINKS_MAX or added not in _LINKS:
-                    break
         places += reversed(here)
     return places
 
 
-def _sentence_ends(text: str, words: Sequence[re.Match[str]]) -> list[bool]:
-    """Whether no name can go on from the word before to each word, because a sentence or a line ends between them."""
-    apart = [False]
-    for before, after in pairwise(words):
-        gap = text[before.end() : after.start()]
-        if gap in _USUAL_GAPS:
-            apart.append(False)
-        else:
-            # "U.S. Army" and "St. Louis" go on behind the full stop; a longer word before it ends a sentence.
-            goes_on = "." not in gap or gap == "." or before.end() - before.start() <= _SHORT_WORD
-            apart.append(not goes_on or len(gap) > _GAP_MAX or _BREAK.search(gap) is not None)
-    return apart
+def _ends(text: str, before: re.Match[str], after: re.Match[str]) -> bool:
+    """Whether no name can go on from one word to the next, because a sentence or a line ends between them."""
+    end = before.end()
+    gap = text[end : after.start()]
+    if gap in _USUAL_GAPS:
+        return False
+    # "U.S. Army" and "St. Louis" go on behind the full stop; a longer word before it ends a sentence.
+    goes_on = "." not in gap or gap == "." or end - before.start() <= _SHORT_WORD
+    return not goes_on or len(gap) > _GAP_MAX or _BREAK.search(gap) is not None
 
 
 def _name(folded: Sequence[str]) -> str:
@@ -196,6 +191,13 @@ def _pattern(text: str) -> re.Pattern[str]:
 def _folded(word: str) -> str:
     folded = word.lower() if word.isascii() else unicodedata.normalize("NFKC", word).casefold()
     return folded[:-2] if folded.endswith(("'s", "’s")) else folded
+
+
+def _like_names(words: Sequence[str]) -> list[bool]:
+    # Most words are plain letters, for which the first question is the only one.
+    return [
+        word != word.lower() if word.isascii() and word.isalpha() else _like_a_name(word) for word in words
+    ]
 
 
 def _like_a_name(word: str) -> bool:

@@ -152,35 +152,36 @@ def search(
             degraded = (*degraded, Degraded("graph", str(error)))
     if reached_only:
         walked = replace(walked, scores={id_: walked.scores[id_] for id_ in walked.lifts})
-    own = {
-        id_: _own_scores(cosine, bm25)
-        for id_, cosine, bm25 in zip(found, candidates.cosine.tolist(), candidates.bm25.tolist(), strict=True)
-    }
+    judged: Mapping[int, float] = {}
     if reranking is not None:
         try:
             with _timed("reranker", timings):
                 reranked = rerank(walked.scores, reranking)
-            walked = replace(walked, scores=reranked.scores)
-            own.update({id_: {**own.get(id_, {}), "reranker": told} for id_, told in reranked.judged.items()})
+            walked, judged = replace(walked, scores=reranked.scores), reranked.judged
         except RagstoneError as error:
             degraded = (*degraded, Degraded("reranker", str(error)))
-    return _ranking(walked, own, top_k=top_k, degraded=degraded, timings=timings)
+    return _ranking(walked, candidates, judged, top_k=top_k, degraded=degraded, timings=timings)
 
 
 def _ranking(
     walked: Walk,
-    own: Mapping[int, Mapping[str, float]],
+    candidates: _Candidates,
+    judged: Mapping[int, float],
     *,
     top_k: int,
     degraded: tuple[Degraded, ...],
     timings: Mapping[str, float],
 ) -> Ranking:
-    """The best of what was found or reached; `own` are the scores that the sources gave to what they found."""
+    """The best of what was found or reached, each with the scores that the sources, and the judge, gave it."""
     ids = np.fromiter(walked.scores.keys(), np.int64, len(walked.scores))
     scores = np.fromiter(walked.scores.values(), np.float32, len(walked.scores))
     order = np.lexsort((ids, -scores))[:top_k]
     sources = {
-        id_: {**own.get(id_, {}), **({"graph": walked.lifts[id_]} if id_ in walked.lifts else {})}
+        id_: {
+            **candidates.own_scores(id_),
+            **({"reranker": judged[id_]} if id_ in judged else {}),
+            **({"graph": walked.lifts[id_]} if id_ in walked.lifts else {}),
+        }
         for id_ in ids[order].tolist()
     }
     return Ranking(ids[order], scores[order], sources, degraded, timings, walked.steps)
@@ -198,6 +199,15 @@ class _Candidates:
     bm25_bound: float
     words: Sequence[str]
     idf: Scores
+
+    def own_scores(self, id_: int) -> dict[str, float]:
+        """What each source said of a chunk; empty for one that neither found."""
+        at = int(np.searchsorted(self.ids, id_))
+        if at == self.ids.size or self.ids[at] != id_:
+            return {}
+        cosine, bm25 = float(self.cosine[at]), float(self.bm25[at])
+        own = {} if math.isnan(cosine) else {"dense": cosine}
+        return {**own, "keyword": bm25} if bm25 > 0 else own
 
 
 def _candidates(
@@ -352,11 +362,6 @@ def _fill(scores: Scores, ids: Ids, leg: _Leg) -> None:
     """Put the leg's own scores in the places of its chunks among the ascending `ids`."""
     found, values = leg
     scores[np.searchsorted(ids, found)] = values
-
-
-def _own_scores(cosine: float, bm25: float) -> dict[str, float]:
-    own = {} if math.isnan(cosine) else {"dense": cosine}
-    return {**own, "keyword": bm25} if bm25 > 0 else own
 
 
 @contextmanager

@@ -42,11 +42,10 @@ def text_signals(texts: Sequence[Sequence[str]], *, words: Sequence[str], idf: S
         numbers.setdefault(word, len(numbers))
     weights = np.zeros(len(numbers))
     weights[[numbers[word] for word in words]] = idf
-    stride = max(map(len, texts), default=0) + WINDOW_TERMS + PAIR_DISTANCE
-    positions = _positions(texts, numbers, stride)
+    places = _places(texts, numbers)
     return TextSignals(
-        coverage=_coverage(positions, weights, len(texts), stride),
-        order=_order(positions, [numbers[word] for word in words], weights, len(texts), stride),
+        coverage=_coverage(places, weights, len(texts)),
+        order=_order(places, [numbers[word] for word in words], weights, len(texts)),
     )
 
 
@@ -86,49 +85,72 @@ def _rewritten(text: Sequence[str], expansions: Sequence[Expansion]) -> Sequence
     return text
 
 
-def _positions(texts: Sequence[Sequence[str]], numbers: dict[str, int], stride: int) -> list[Positions]:
-    """Per distinct query word its ascending positions in all texts."""
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the query's words stand in all texts, by distinct word and then by position.
+
+    `keys` (occurrences + 1,): the position plus the word's number times `span`, ascending, the last one beyond all.
+    The occurrences of word `i` are those from `bounds[i]` to before `bounds[i + 1]`.
+    """
+
+    keys: Positions
+    bounds: Positions
+    span: int
+    stride: int
+
+    @property
+    def of_all(self) -> Positions:
+        """The position of each occurrence."""
+        return self.keys[:-1] % self.span
+
+    def next_within(self, word: Positions, position: Positions, distance: int) -> npt.NDArray[np.bool_]:
+        """Whether a word stands at a position or less than `distance` after it; the arguments are broadcast."""
+        wanted = word * self.span + position
+        found: npt.NDArray[np.bool_] = self.keys[np.searchsorted(self.keys, wanted)] < wanted + distance
+        return found
+
+
+def _places(texts: Sequence[Sequence[str]], numbers: dict[str, int]) -> _Places:
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-    words = chain.from_iterable(texts)
-    terms = np.fromiter(map(numbers.get, words, repeat(-1)), dtype=np.int64, count=lengths.sum())
+    terms = np.fromiter(
+        map(numbers.get, chain.from_iterable(texts), repeat(-1)), dtype=np.int64, count=lengths.sum()
+    )
+    stride = int(lengths.max(initial=0)) + WINDOW_TERMS + PAIR_DISTANCE
+    span = stride * len(texts) + 1
+    (known,) = np.nonzero(terms >= 0)
     before = np.cumsum(lengths) - lengths  # words in the texts before each
-    places = np.arange(len(terms)) + np.repeat(np.arange(len(texts)) * stride - before, lengths)
-    places, terms = places[terms >= 0], terms[terms >= 0]
-    return [places[terms == number] for number in range(len(numbers))]
+    text = np.searchsorted(before, known, side="right") - 1
+    keys = np.sort(terms[known] * span + text * stride + known - before[text])
+    bounds = np.searchsorted(keys, np.arange(len(numbers) + 1) * span)
+    return _Places(np.append(keys, np.iinfo(np.int64).max), bounds, span, stride)
 
 
-def _coverage(
-    positions: list[Positions], weights: npt.NDArray[np.float64], count: int, stride: int
-) -> Scores:
+def _coverage(places: _Places, weights: npt.NDArray[np.float64], count: int) -> Scores:
     best = np.zeros(count)
     total = weights.sum()
     if total > 0:
         # The best window starts at an occurrence: for each, which words occur before its window ends?
-        starts = np.sort(np.concatenate(positions))
-        covered = np.zeros(starts.size)
-        for weight, places in zip(weights, positions, strict=True):
-            if places.size:
-                covered += weight * (_next(places, starts) < starts + WINDOW_TERMS)
-        np.maximum.at(best, starts // stride, covered / total)
+        starts = places.of_all
+        inside = places.next_within(np.arange(len(weights))[:, None], starts, WINDOW_TERMS)
+        np.maximum.at(best, starts // places.stride, (weights[:, None] * inside).sum(axis=0) / total)
     return best.astype(np.float32)
 
 
-def _order(
-    positions: list[Positions], words: list[int], weights: npt.NDArray[np.float64], count: int, stride: int
-) -> Scores:
-    shares = np.zeros(count)
-    pairs = {(a, b) for a, b in pairwise(words) if a != b}
-    total = sum(weights[a] + weights[b] for a, b in pairs)
-    for a, b in pairs:
-        if positions[a].size and positions[b].size:
-            near = _next(positions[b], positions[a] + 1) <= positions[a] + PAIR_DISTANCE
-            has_pair = np.zeros(count, bool)
-            has_pair[positions[a][near] // stride] = True
-            shares[has_pair] += (weights[a] + weights[b]) / total
-    return shares.astype(np.float32)
-
-
-def _next(places: Positions, starts: Positions) -> Positions:
-    """The first of the ascending `places` at or after each of `starts`; far beyond everything if none."""
-    at = np.searchsorted(places, starts)
-    return np.where(at < places.size, places[np.minimum(at, places.size - 1)], np.iinfo(np.int64).max)
+def _order(places: _Places, words: list[int], weights: npt.NDArray[np.float64], count: int) -> Scores:
+    pairs = np.array([pair for pair in dict.fromkeys(pairwise(words)) if pair[0] != pair[1]], np.int64)
+    first, second = pairs.reshape(-1, 2).T
+    worth = weights[first] + weights[second]
+    if not worth.sum() > 0:
+        return np.zeros(count, np.float32)
+    # Each occurrence of a pair's first word: is the second one of the next few?
+    occurrences = places.bounds[first + 1] - places.bounds[first]
+    pair = np.repeat(np.arange(len(pairs)), occurrences)
+    at = np.arange(len(pair)) + np.repeat(
+        places.bounds[first] - (np.cumsum(occurrences) - occurrences), occurrences
+    )
+    starts = places.of_all[at]
+    near = places.next_within(second[pair], starts + 1, PAIR_DISTANCE)
+    has_pair = np.zeros((len(pairs), count), bool)
+    has_pair[pair[near], starts[near] // places.stride] = True
+    shares: Scores = (worth[:, None] / worth.sum() * has_pair).sum(axis=0).astype(np.float32)
+    return shares

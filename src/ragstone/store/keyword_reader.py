@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +29,9 @@ _OVERFETCH_MAX = 8192
 # A term that the tail makes rarer or more frequent by less than this keeps the index's own weight.
 _WEIGHT_TOLERANCE = 0.01
 
+
+# About 6 MB of terms.
+_FREQUENCIES_KEPT = 1 << 16
 
 _Weighed: TypeAlias = tuple[Feature, float]  # what a query looks for, and its inverse document frequency
 
@@ -80,13 +84,16 @@ class KeywordReader:
         self._schema = schema
         self._tail = tail
         self._expansions = expansions
+        # Asking tantivy for a mean length costs as much as a search, for a term's chunks 2 µs, forty times a query.
         self._mean_lengths: dict[Field, float] = {}
+        self._frequencies: dict[tuple[Field, str], int] = {}
+        self._asked_last: tuple[str, _Asked, WeighedQuery] | None = None
 
     def expanded(self, expansions: Sequence[Expansion]) -> KeywordReader:
         """The same state, where what is added to a query's words counts as well: a chunk has the better of both scores,
         so that none loses by it and the bound stays."""
         reader = KeywordReader(self._searcher, self._schema, self._tail, expansions=expansions)
-        reader._mean_lengths = self._mean_lengths  # asking tantivy for them costs as much as a search
+        reader._mean_lengths, reader._frequencies = self._mean_lengths, self._frequencies
         return reader
 
     def search(self, query: str, *, top_k: int, allowed: Ids | None = None) -> tuple[Ids, Scores]:
@@ -133,11 +140,7 @@ class KeywordReader:
 
     def weigh(self, query: str) -> WeighedQuery:
         """The terms of `query` with their inverse document frequencies, and the highest BM25 within reach."""
-        terms = analyse_query(query)
-        weighed = self._weighed(terms)
-        words = [weight for _, weight in weighed[: len(terms.words)]]
-        bound = BM25_TERM_MAX * sum(weight for _, weight in weighed)
-        return WeighedQuery(words=terms.words, idf=np.array(words, np.float32), bound=bound)
+        return self._read(query)[1]
 
     def idf(self, terms: Sequence[str]) -> Scores:
         """Inverse document frequency (n,) of analysed words."""
@@ -158,9 +161,20 @@ class KeywordReader:
     # -- weights -----------------------------------------------------------------------------------------
 
     def _asked(self, query: str) -> _Asked:
-        terms = analyse_query(query)
-        own = self._weighed(terms)
-        return _Asked(own, list(self._groups(terms.words, own)))
+        return self._read(query)[0]
+
+    def _read(self, query: str) -> tuple[_Asked, WeighedQuery]:
+        """A query, analysed and weighed once for all that a search asks about it."""
+        last = self._asked_last
+        if last is None or last[0] != query:
+            terms = analyse_query(query)
+            own = self._weighed(terms)
+            weights = [weight for _, weight in own]
+            idf = np.array(weights[: len(terms.words)], np.float32)
+            weighed = WeighedQuery(terms.words, idf, BM25_TERM_MAX * sum(weights))
+            last = query, _Asked(own, list(self._groups(terms.words, own))), weighed
+            self._asked_last = last
+        return last[1:]
 
     def _groups(self, words: Sequence[str], own: Sequence[_Weighed]) -> Iterator[_Group]:
         """The words of a query that others may stand for, which count what these do, by the expansion's weight."""
@@ -196,14 +210,20 @@ class KeywordReader:
             found += self._tail.document_frequency(field, term)
         return _idf(found, self._chunks)
 
-    @property
+    @cached_property
     def _chunks(self) -> int:
         return int(self._searcher.num_docs) + len(self._tail.chunks)
 
     def _document_frequency(self, field: Field, term: str) -> int:
         """In how many chunks of the index itself a term is."""
-        with damage_reported(None):
-            return self._searcher.doc_freq(field, term)
+        known = self._frequencies.get((field, term))
+        if known is None:
+            with damage_reported(None):
+                known = self._searcher.doc_freq(field, term)
+            if len(self._frequencies) >= _FREQUENCIES_KEPT:
+                self._frequencies.clear()
+            self._frequencies[field, term] = known
+        return known
 
     def _own_weight(self, feature: Feature) -> float:
         """The weight that the index itself gives a feature."""

@@ -1,0 +1,265 @@
+"""A query, and what it comes to in one collection before anything is ranked: its words, its names, its embedding."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ragstone.collection import Collection, Snapshot
+from ragstone.errors import InputError, MismatchError, RagstoneError, StoreError
+from ragstone.expansions import expanded_text, expansions_of
+from ragstone.graph.walk import Link, Links
+from ragstone.retrieval.hybrid import KeywordSource
+from ragstone.store.keyword_reader import WeighedQuery
+from ragstone.texts import unit_rows
+from ragstone.types import Degraded, Embedder, Expansion, Ids, Scores, SearchMode, Vector
+from ragstone.vocabulary.synonyms import Synonyms
+
+GraphUse = Literal["off", "on", "only"]
+
+MAX_QUERY_CHARS = 10_000  # a query is a question or a passage, not a document
+MAX_TOP_K = 1_000
+# What a search needs beside its query's embedding, found meanwhile: 2 to 5 ms each, so that a few threads serve many.
+_AHEAD = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ragstone-keyword")
+# Of the best by keyword about so many stay among those whose texts are read, so these are read ahead.
+_READ_AHEAD = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A checked query; `vector`, where given, stands in for its embedding; `recall` 1.0 is exact.
+
+    `graph`: whether a hybrid search also walks the graph of names; `only`: whether it gives nothing else. `rerank`: how
+    many of a hybrid search's best the reranker judges, 0: there is none, or it is not wanted. `acronyms`: whether those
+    that texts define are looked up.
+    """
+
+    text: str
+    top_k: int
+    mode: SearchMode
+    filter: str | None
+    vector: npt.ArrayLike | None
+    recall: float
+    graph: GraphUse
+    rerank: int
+    acronyms: bool = True
+
+    @classmethod
+    def checked(
+        cls,
+        text: str,
+        *,
+        top_k: int,
+        mode: SearchMode,
+        filter: str | None,  # noqa: A002  - the word users know
+        vector: npt.ArrayLike | None,
+        recall: float,
+        graph: GraphUse,
+        rerank: int = 0,
+        acronyms: bool = True,
+    ) -> Query:
+        """Raises `InputError` that names what is out of range."""
+        if not text.strip():
+            raise InputError("the query is empty", hint="write a question or some words")
+        if len(text) > MAX_QUERY_CHARS:
+            raise InputError(f"the query has {len(text):,} characters, the limit is {MAX_QUERY_CHARS:,}")
+        if not 1 <= top_k <= MAX_TOP_K:
+            raise InputError(f"top_k is {top_k}, the range is 1 to {MAX_TOP_K:,}")
+        if mode not in {"hybrid", "dense", "keyword"}:
+            raise InputError(f"no mode {mode!r}", hint="one of hybrid, dense, keyword")
+        if not 0 < recall <= 1:
+            raise InputError(f"recall is {recall}, the range is above 0 up to 1.0 (exact)")
+        return cls(
+            text, top_k, mode, filter, vector, recall, graph, rerank if mode == "hybrid" else 0, acronyms
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the words of a query come to, without its embedding: `also` is that of the query with the added words."""
+
+    keyword: KeywordSource
+    expansions: Sequence[Expansion]
+    links: Links | None = None
+    also: Future[Vector | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One query against one state of a collection; only documents of ascending `allowed`."""
+
+    collection: Collection
+    snapshot: Snapshot
+    query: Query
+    synonyms: Synonyms
+    allowed: Ids | None
+    embedding: Callable[[], Embedder]
+
+    def words(self, timings: dict[str, float]) -> Words:
+        """What a search by words or by meaning alone has to know."""
+        with timed(timings, "expand"):
+            expansions = self._expansions()
+        keyword = self.snapshot.keyword
+        if keyword is None:
+            return Words(_BeingRebuilt(), expansions)
+        return Words(keyword.expanded(expansions) if expansions else keyword, expansions)
+
+    def begin(self, timings: dict[str, float], *, pool: int) -> Future[Words]:
+        """What a hybrid search has to know: the words looked up, `pool` chunks found by them, the names in the query.
+
+        In a thread, beside the model, which leaves the interpreter to others while it computes.
+        """
+        return _AHEAD.submit(self._ahead, timings, pool)
+
+    def _ahead(self, timings: dict[str, float], pool: int) -> Words:
+        words = self.words(timings)
+        also = _AHEAD.submit(self._embed_with, words.expansions) if words.expansions else None
+        keyword = _SearchedAhead(words.keyword, self.query.text, pool, self.allowed)
+        links = self.snapshot.graph if self.query.graph != "off" else None
+        named = None if links is None else _NamedAhead(links.within(self.allowed), self.query.text)
+        with suppress(RagstoneError):  # whoever needs them will ask again
+            self.snapshot.terms(keyword.best[:_READ_AHEAD])
+        return Words(keyword, words.expansions, named, also)
+
+    def _expansions(self) -> list[Expansion]:
+        """The words added to a query; a search by meaning alone asks for none."""
+        query = self.query
+        if query.mode == "dense":
+            return []
+        if not (query.acronyms and self.snapshot.has_acronyms):
+            return expansions_of(None, query.text, self.synonyms) if self.synonyms else []
+        with self.collection.catalog.reading() as db:
+            return expansions_of(db, query.text, self.synonyms)
+
+    def _embed_with(self, expansions: Sequence[Expansion]) -> Vector | None:
+        """The embedding of the query with the added words behind their own; None as `query_vector`, or for a vector
+        of the caller's own, which nothing is added to."""
+        if self.query.vector is not None:
+            return None
+        text = expanded_text(self.query.text, expansions)
+        return query_vector(self.snapshot, replace(self.query, text=text), self.embedding, [])
+
+
+class _SearchedAhead:
+    """A keyword source that has been asked one thing already."""
+
+    def __init__(self, keyword: KeywordSource, query: str, top_k: int, allowed: Ids | None) -> None:
+        self.best: Ids = np.empty(0, np.int64)
+        self._failed: RagstoneError | None = None
+        try:
+            self.best, self._scores = keyword.search(query, top_k=top_k, allowed=allowed)
+        except RagstoneError as error:
+            self._failed = error
+        self.score = keyword.score
+        self.weigh = keyword.weigh
+        self.idf_of_words = keyword.idf_of_words
+
+    def search(self, query: str, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Scores]:
+        """What was found; the arguments are those given then."""
+        if self._failed is not None:
+            raise self._failed
+        return self.best, self._scores
+
+
+class _NamedAhead:
+    """Links whose names in one query have been looked up already."""
+
+    def __init__(self, links: Links, query: str) -> None:
+        self._named: Sequence[Link] = ()
+        self._failed: RagstoneError | None = None
+        try:
+            self._named = links.of_query(query)
+        except RagstoneError as error:
+            self._failed = error
+        self.of_chunks = links.of_chunks
+
+    def of_query(self, query: str) -> Sequence[Link]:
+        """What was found; the query is the one given then."""
+        if self._failed is not None:
+            raise self._failed
+        return self._named
+
+
+class _BeingRebuilt:
+    """The keyword source of a collection whose index is just being built: it fails, and the dense source answers."""
+
+    def search(self, query: str, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Scores]:
+        """Always a `StoreError`."""
+        raise StoreError("the keyword index is being rebuilt")
+
+    def score(self, query: str, ids: Ids) -> Scores:
+        """Nothing matches."""
+        return np.zeros(len(ids), np.float32)
+
+    def weigh(self, query: str) -> WeighedQuery:
+        """No term can match."""
+        return WeighedQuery((), np.empty(0, np.float32), 0.0)
+
+    def idf_of_words(self, words: Sequence[str]) -> Scores:
+        """No word is known."""
+        return np.zeros(len(words), np.float32)
+
+
+def query_vector(
+    snapshot: Snapshot, query: Query, embedding: Callable[[], Embedder], degraded: list[Degraded]
+) -> Vector | None:
+    """The query's embedding; None where the mode needs none, or none can be had and keywords can do."""
+    identity = snapshot.identity
+    if query.mode == "keyword" or identity is None:
+        return None
+    if query.vector is not None:
+        rows = unit_rows(np.asarray(query.vector, dtype=np.float32)[None], 1)
+        if rows.shape[1] != identity.dim:
+            raise MismatchError(
+                f"the query's vector has {rows.shape[1]} dimensions, the collection {identity.dim}",
+                hint="embed the query with the model that made the collection's vectors",
+            )
+        row: Vector = rows[0]
+        return row
+    try:
+        embedder = embedding()
+        if embedder.model_id == identity.model_id:
+            return embedder.embed_query(query.text)
+        reason = f"its vectors were made by {identity.model_id}, the model set is {embedder.model_id}"
+        error: RagstoneError = MismatchError(
+            f"this collection cannot be searched by meaning: {reason}",
+            hint="set that model, pass the query's vector, or search by keyword",
+        )
+    except RagstoneError as failure:
+        error = failure
+    if query.mode == "dense":
+        raise error
+    degraded.append(Degraded("dense", error.message))
+    return None
+
+
+def drawn(
+    vector: Vector | None, also: Future[Vector | None] | None, degraded: list[Degraded]
+) -> Vector | None:
+    """The query's embedding, drawn halfway to that of the query with the added words behind their own."""
+    if vector is None or also is None:
+        return vector
+    try:
+        other = also.result()
+    except RagstoneError as error:  # a model elsewhere that answered just now
+        degraded.append(Degraded("expansions", error.message))
+        return vector
+    if other is None:
+        return vector
+    both = vector + other
+    drawn: Vector = both / np.linalg.norm(both)
+    return drawn
+
+
+@contextmanager
+def timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    started_s = time.perf_counter()
+    yield
+    timings[stage] = (time.perf_counter() - started_s) * 1e3
