@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ragstone.collection import MEMORY_SUFFIX, Collection, holds_memories
+from ragstone.durable import sync
 from ragstone.errors import InputError, NoCollectionError, engine_closed
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.monitoring.records import Gauge
 from ragstone.stats import recall_gauges
 from ragstone.store import documents
-from ragstone.store.exchange import exchange, sync_folder
+from ragstone.store.exchange import exchange
 from ragstone.store.lock import WriterLock
 
 COLLECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a folder's name on every file system
@@ -119,7 +120,7 @@ class OpenCollections:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
                 raise
             raise InputError(f"there is a collection {name!r} already", hint="choose another name") from error
-        sync_folder(self.folder)
+        sync(self.folder)
         return False
 
     def _let_go(self, name: str) -> Callable[[], None]:

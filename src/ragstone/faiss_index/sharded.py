@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ragstone.durable import sync
 from ragstone.errors import InputError, NotFoundError
 from ragstone.faiss_index.columns import Identifier
 from ragstone.faiss_index.hits import VectorHit
@@ -32,7 +33,7 @@ from ragstone.faiss_index.input import (
     checked_vectors,
     identifier,
 )
-from ragstone.faiss_index.manifest import read_manifest, sync, write_manifest
+from ragstone.faiss_index.manifest import read_manifest, write_manifest
 from ragstone.faiss_index.snapshot import Filter, Record
 from ragstone.types import Ids
 
