@@ -37,6 +37,7 @@ from pydantic import (
 from ragstone.errors import SettingsError
 from ragstone.index.plans import USUAL_RECALL
 from ragstone.logs import COMPONENTS
+from ragstone.redis_url import redis_place
 
 logger = logging.getLogger("ragstone")
 
@@ -79,11 +80,7 @@ def _webhook(url: str) -> str:
 
 
 def _redis(url: SecretStr) -> SecretStr:
-    parts = urlsplit(url.get_secret_value())
-    if parts.scheme.removesuffix("+cluster") not in {"redis", "rediss", "unix"}:
-        raise ValueError(
-            "must begin with redis://, rediss://, unix://, redis+cluster:// or rediss+cluster://"
-        )
+    redis_place(url.get_secret_value())  # its ValueError says what is wrong
     return url
 
 
