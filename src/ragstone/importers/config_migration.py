@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ragstone.errors import InputError
-from ragstone.settings import GONE
+from ragstone.setting_sources import GONE
 
 Kind: TypeAlias = Literal["env", "yaml", "toml", "python"]
 IndexType: TypeAlias = Literal["HNSW", "OPQ+HNSW"]
