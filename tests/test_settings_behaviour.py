@@ -111,7 +111,7 @@ def test_model_and_its_endpoint_and_key_are_used_to_embed(
     engine.add([KEEPER])
     assert endpoint.paths[0] == "/v1/embeddings"
     assert endpoint.bodies[0]["model"] == "tiny"
-    assert endpoint.headers[0]["Authorization"] == "Bearer k-1"
+    assert endpoint.headers[0]["authorization"] == "Bearer k-1"
 
 
 @pytest.mark.parametrize("name", ["RAGSTONE_MODEL_THREADS", "RAG_CPU_THREADS"])
@@ -157,8 +157,8 @@ def test_the_chat_model_is_asked_where_and_as_whom_it_was_set(
     answer = engine.ask(QUESTION)
     assert (answer.model, endpoint.paths) == ("llama", ["/v1/chat/completions"])
     assert endpoint.bodies[0]["model"] == "llama"
-    assert endpoint.headers[0]["Authorization"] == "Bearer k-2"
-    assert endpoint.headers[0]["OpenAI-Organization"] == "org-7"
+    assert endpoint.headers[0]["authorization"] == "Bearer k-2"
+    assert endpoint.headers[0]["openai-organization"] == "org-7"
 
 
 def test_a_key_alone_sends_nothing_anywhere(opened: Open, endpoint: Endpoint) -> None:

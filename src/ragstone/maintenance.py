@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ragstone import expansions, links
-from ragstone.collection import KEYWORD_FOLDER, SEGMENTS_FOLDER, Collection
+from ragstone.collection import SEGMENTS_FOLDER, Collection
+from ragstone.collection_keyword import KEYWORD_FOLDER
 from ragstone.errors import DamagedError, RagstoneError
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import read_manifest, verify_files
