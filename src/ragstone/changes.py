@@ -17,7 +17,7 @@ from ragstone.monitoring.monitor import PerformanceMonitor
 from ragstone.monitoring.timing import timed
 from ragstone.open_collections import OpenCollections
 from ragstone.settings import Settings
-from ragstone.store import documents
+from ragstone.store import documents, storing
 from ragstone.texts import add_texts, add_vectors, checked_texts, unit_rows
 from ragstone.types import IndexProgress, IndexReport, Metadata, Precision
 
@@ -123,7 +123,7 @@ class Changes:
         with home.writing():
             with home.catalog.transaction() as db:
                 ids = documents.document_ids(db, list(dict.fromkeys(uris)))
-                documents.delete_documents(db, ids)
+                storing.delete_documents(db, ids)
             home.follow_changes()
         return len(ids)
 

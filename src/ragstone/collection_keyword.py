@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ragstone.errors import DamagedError, DiskFullError, LockedError, NotFoundError, StoreError
 from ragstone.segments import set_aside
-from ragstone.store import documents
+from ragstone.store import change_log, documents
 from ragstone.store.catalog import Catalog, require_space
 from ragstone.store.keyword import KeywordIndex, KeywordState
 from ragstone.store.keyword_reader import KeywordReader
@@ -100,10 +100,10 @@ class CollectionKeyword:
             # Read before the catalog, which so cannot be the older one.
             state, noted = index.state, index.waiting_noted()
             with self._catalog.reading() as db:
-                changes = documents.changes_since(db, state.sequence, KEYWORD_TAIL_CHANGES)
+                changes = change_log.since(db, state.sequence, KEYWORD_TAIL_CHANGES)
                 if changes is None:
                     continue
-                newest = documents.last_change(db)
+                newest = change_log.last(db)
                 if noted > newest:
                     older = "the catalog is older than its keyword index: see `ragstone doctor`"
                     degraded.append(Degraded("keyword", older))
@@ -126,8 +126,8 @@ class CollectionKeyword:
         with self._syncing:
             if self._index is not None:
                 with self._catalog.reading() as db:
-                    changes, characters = documents.lag(db, self._index.sequence)
-                    newest = documents.last_change(db)
+                    changes, characters = change_log.lag(db, self._index.sequence)
+                    newest = change_log.last(db)
                 if changes <= KEYWORD_TAIL_CHANGES and characters <= KEYWORD_TAIL_CHARS:
                     self._index.note_waiting(newest)
                     return
@@ -152,7 +152,7 @@ class CollectionKeyword:
     def _apply_changes(self, index: KeywordIndex) -> bool:
         """Apply one batch of changes; whether there may be more. Raises `DamagedError` if some are gone."""
         with self._catalog.reading() as db:
-            changes = documents.changes_since(db, index.sequence, KEYWORD_BATCH)
+            changes = change_log.since(db, index.sequence, KEYWORD_BATCH)
             if changes is None:
                 raise DamagedError(f"the keyword index at {index.sequence} is older than the catalog's log")
             if not changes.added and not changes.deleted:
@@ -161,7 +161,7 @@ class CollectionKeyword:
         with _full_disk_reported(self._collection):
             index.apply(add=entries, delete=changes.deleted, sequence=changes.last_sequence)
         with self._catalog.transaction() as db:
-            documents.trim_changes(db, changes.last_sequence)
+            change_log.trim(db, changes.last_sequence)
         return True
 
     def rebuild(self) -> KeywordIndex:
@@ -175,7 +175,7 @@ class CollectionKeyword:
             with _full_disk_reported(self._collection), self._catalog.reading() as db:
                 shutil.rmtree(draft, ignore_errors=True)  # a killed rebuild's
                 index = KeywordIndex.open(draft, writable=True)
-                sequence, last_id = documents.last_change(db), 0
+                sequence, last_id = change_log.last(db), 0
                 while ids := documents.chunk_ids_after(db, last_id, KEYWORD_BATCH):
                     last_id = ids[-1]
                     # Only the last commit may carry the sequence: killed before it, the rebuild starts again.
@@ -185,7 +185,7 @@ class CollectionKeyword:
                 draft.rename(self._folder)
                 self._index = index = KeywordIndex.open(self._folder, writable=True)
             with self._catalog.transaction() as db:  # also tells the other processes to look again
-                documents.trim_changes(db, sequence)
+                change_log.trim(db, sequence)
             self.rebuilds += 1  # a commit may have been seen already, with the old index
         return index
 

@@ -25,7 +25,7 @@ from ragstone.expansions import acronyms_of
 from ragstone.index.segment_files import METRIC
 from ragstone.links import name_keys
 from ragstone.naming import forget_names, name_documents
-from ragstone.store import documents, vectors
+from ragstone.store import documents, storing, vectors
 from ragstone.store.catalog import Identity
 from ragstone.types import (
     Chunk,
@@ -57,7 +57,7 @@ Progress = Callable[[IndexProgress], None]
 class Prepared:
     """A document ready to be committed."""
 
-    source: documents.Source
+    source: storing.Source
     document: ParsedDocument
     chunks: Sequence[Chunk]
 
@@ -205,9 +205,9 @@ def _compare(
 
 def _changed_content(
     collection: Collection, plan: _Plan, tally: _Tally
-) -> Iterator[tuple[FileEntry, documents.Source]]:
+) -> Iterator[tuple[FileEntry, storing.Source]]:
     """The files whose content differs from what the catalog has; those merely touched are noted as such."""
-    touched: list[tuple[int, documents.Source]] = []
+    touched: list[tuple[int, storing.Source]] = []
     for entry in plan.changed:
         try:
             sha256 = _file_sha256(entry.path)
@@ -215,7 +215,7 @@ def _changed_content(
             message = f"cannot be read: {error.strerror}"
             tally.failed.append(FailedDocument(entry.uri, "unreadable", message))
             continue
-        source = documents.Source(entry.uri, entry.size_bytes, entry.mtime_ns, sha256)
+        source = storing.Source(entry.uri, entry.size_bytes, entry.mtime_ns, sha256)
         state = plan.known.get(entry.uri)
         if state is not None and state.content_sha256 == sha256:
             tally.unchanged += 1
@@ -224,7 +224,7 @@ def _changed_content(
             yield entry, source
     with collection.catalog.transaction() as db:
         for document_id, source in touched:
-            documents.touch_document(db, document_id, source)
+            storing.touch_document(db, document_id, source)
 
 
 def _file_sha256(path: Path) -> bytes:
@@ -236,7 +236,7 @@ def _remove(collection: Collection, document_ids: Sequence[int], tally: _Tally) 
     if not document_ids:
         return
     with collection.catalog.transaction() as db:
-        documents.delete_documents(db, document_ids)
+        storing.delete_documents(db, document_ids)
     tally.removed = len(document_ids)
 
 
@@ -244,7 +244,7 @@ def _remove(collection: Collection, document_ids: Sequence[int], tally: _Tally) 
 
 
 def _read(
-    entries: Iterator[tuple[FileEntry, documents.Source]],
+    entries: Iterator[tuple[FileEntry, storing.Source]],
     pool: ReaderPool,
     embedder: Embedder,
     max_tokens: int,
@@ -253,7 +253,7 @@ def _read(
     cancelled: Callable[[], bool],
 ) -> Iterator[Prepared]:
     """Documents read and chunked, in the order of their files; failures are noted and passed over."""
-    sources: dict[Path, documents.Source] = {}
+    sources: dict[Path, storing.Source] = {}
 
     def paths() -> Iterator[Path]:
         for entry, source in entries:
@@ -275,7 +275,7 @@ def _read(
             tally.failed.append(FailedDocument(source.uri, error.code, error.message))
             if error.code not in PASSING_FAILURES:
                 with collection.catalog.transaction() as db:
-                    documents.put_failure(db, source.uri, source.size_bytes, source.modified_ns, error)
+                    storing.put_failure(db, source.uri, source.size_bytes, source.modified_ns, error)
 
 
 def _commit_all(
@@ -316,7 +316,7 @@ def commit_documents(collection: Collection, batch: Sequence[Prepared]) -> int:
     with collection.catalog.transaction() as db:
         first_new = documents.last_chunk_id(db) + 1
         for item in batch:
-            stored = documents.put_document(
+            stored = storing.put_document(
                 db,
                 item.source,
                 item.document,

@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-from ragstone.store import documents
+from ragstone.store import storing
 from ragstone.store.sql import first, row, rows
 
 
@@ -198,7 +198,7 @@ def remove(db: apsw.Connection, document_ids: Iterable[int]) -> int:
         db.execute("DELETE FROM memory_entries WHERE document_id = ?", (document_id,))
         removed += db.changes()
         db.execute("UPDATE memory_entries SET superseded_by = NULL WHERE superseded_by = ?", (document_id,))
-        documents.delete_documents(db, [document_id])
+        storing.delete_documents(db, [document_id])
     if removed:
         db.execute(_CHANGED)
     return removed
