@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ragstone import ingest, maintenance, naming
+from ragstone import filling, maintenance, naming
 from ragstone.backup.restoring import RestoreReport, restore
 from ragstone.backup.writing import BackupReport, back_up
 from ragstone.caches import EngineCaches
@@ -69,8 +69,8 @@ class Care:
         """As `Ragstone.embed_waiting`."""
         collection, embedder = self._collections.get(), self._models.embedder()
         with collection.writing():
-            collection.catalog.settle_identity(ingest.identity_of(embedder))
-            return ingest.embed_queue(
+            collection.catalog.settle_identity(filling.identity_of(embedder))
+            return filling.embed_queue(
                 collection, embedder, progress=lambda _: None, cancelled=self.closing.is_set
             )
 

@@ -12,7 +12,7 @@ from ragstone.chunking.chunker import chunk_document
 from ragstone.collection import Collection
 from ragstone.documents.pool import ReaderPool
 from ragstone.errors import CancelledError, DocumentError
-from ragstone.ingest import Prepared, commit_documents, embed_queue, identity_of, seal_tail
+from ragstone.filling import Prepared, commit_documents, embed_queue, identity_of, seal_tail
 from ragstone.store import storing
 from ragstone.types import Embedder, FailedDocument, IndexProgress, IndexReport, ParsedDocument
 

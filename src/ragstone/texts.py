@@ -14,8 +14,8 @@ from ragstone.chunking.chunker import CHUNKER_VERSION, chunk_document
 from ragstone.collection import SEAL_ROWS, Collection
 from ragstone.errors import InputError
 from ragstone.expansions import acronyms_of
+from ragstone.filling import Prepared, commit_documents, embed_queue, identity_of, seal_tail
 from ragstone.index.segment_files import METRIC
-from ragstone.ingest import Prepared, commit_documents, embed_queue, identity_of, seal_tail
 from ragstone.links import name_keys
 from ragstone.store import documents, storing, vectors
 from ragstone.store.catalog import Identity

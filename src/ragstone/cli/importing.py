@@ -16,10 +16,10 @@ from ragstone.errors import InputError
 
 if TYPE_CHECKING:
     from ragstone.engine import Ragstone
+    from ragstone.importers.import_report import ImportReport
     from ragstone.importers.journal import Journal
     from ragstone.importers.records import ForeignStore
     from ragstone.importers.run import Options, Outcome
-    from ragstone.importers.take_over import ImportReport
     from ragstone.settings import Settings
 
 LISTED = 20  # records left out that are shown; --json has them all
