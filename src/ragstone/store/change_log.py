@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import apsw
 
+from ragstone.store import counters
 from ragstone.store.sql import first, row, rows
 
 
@@ -29,8 +30,7 @@ def last(db: apsw.Connection) -> int:
 
 def since(db: apsw.Connection, sequence: int, limit: int) -> Changes | None:
     """The next up to `limit` changes after `sequence`; None if some of them have been trimmed away."""
-    (trimmed,) = row(db, "SELECT value FROM counters WHERE name = 'changes_trimmed'")
-    if sequence < trimmed:
+    if sequence < counters.value(db, "changes_trimmed"):
         return None
     query = "SELECT sequence, chunk_id, deleted FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?"
     found = list(rows(db, query, (sequence, limit)))

@@ -19,7 +19,7 @@ from typing import Any
 import apsw
 
 from ragstone.errors import DocumentError
-from ragstone.store import votes
+from ragstone.store import counters, votes
 from ragstone.store.acronyms import Acronym, drop_acronyms, put_acronyms
 from ragstone.store.names import drop_extraction, drop_names, put_names
 from ragstone.store.sql import row, rows
@@ -148,7 +148,7 @@ def remove_chunks(db: apsw.Connection, chunk_ids: Sequence[int]) -> None:
         db.execute("DELETE FROM pending_vectors WHERE chunk_id = ?", (chunk_id,))
         if not waiting and not db.changes():
             db.execute("INSERT INTO tombstones VALUES (?)", (chunk_id,))
-    db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
+    counters.advance(db, "vector_removals")
 
 
 def embedding_key(embedding_text: str) -> bytes:
