@@ -16,7 +16,7 @@ from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone
 from ragstone.collection import Collection
 from ragstone.errors import MismatchError, RagstoneError
-from ragstone.ingest import identity_of
+from ragstone.filling import identity_of
 from ragstone.segments import Part, _Swap
 from ragstone.store import documents, vectors
 from ragstone.store.schema import MIGRATIONS

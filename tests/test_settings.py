@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from pydantic import ValidationError as PydanticError
 
 from ragstone.errors import SettingsError
-from ragstone.settings import MASK, PREFIX, SUPERSEDED, WELL_KNOWN, Settings
+from ragstone.setting_sources import PREFIX, SUPERSEDED, WELL_KNOWN
+from ragstone.settings import MASK, Settings
 
 # One valid value other than the default for each setting, as text in the environment and as its type.
 SAMPLES: dict[str, tuple[str, object]] = {

@@ -13,13 +13,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hashing_embedder import HashingEmbedder
+from loopback_server import Post, loopback_server
 from ragstone import Ragstone, Settings
 from ragstone.cli.invocation import log_path, log_to
 from ragstone.errors import ModelError, RagstoneError
@@ -58,34 +58,18 @@ def endpoint() -> Iterator[Endpoint]:
     seen = Endpoint("")
     seen.pause.set()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.paths.append(self.path)
-            seen.bodies.append(body)
-            seen.headers.append(dict(self.headers))
-            kind, content = seen.answer(self.path, body)
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(post: Post) -> tuple[int, dict[str, str], bytes]:
+        body = json.loads(post.body)
+        seen.paths.append(post.path)
+        seen.bodies.append(body)
+        seen.headers.append(dict(post.headers))
+        kind, content = seen.answer(post.path, body)
+        return 200, {"Content-Type": kind}, content
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
-            """Say nothing."""
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A client that gave up is part of the tests."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        seen.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with loopback_server(answer) as address:
+        seen.url = f"{address}/v1"
         yield seen
         seen.pause.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +111,7 @@ def test_model_and_its_endpoint_and_key_are_used_to_embed(
     engine.add([KEEPER])
     assert endpoint.paths[0] == "/v1/embeddings"
     assert endpoint.bodies[0]["model"] == "tiny"
-    assert endpoint.headers[0]["Authorization"] == "Bearer k-1"
+    assert endpoint.headers[0]["authorization"] == "Bearer k-1"
 
 
 @pytest.mark.parametrize("name", ["RAGSTONE_MODEL_THREADS", "RAG_CPU_THREADS"])
@@ -173,8 +157,8 @@ def test_the_chat_model_is_asked_where_and_as_whom_it_was_set(
     answer = engine.ask(QUESTION)
     assert (answer.model, endpoint.paths) == ("llama", ["/v1/chat/completions"])
     assert endpoint.bodies[0]["model"] == "llama"
-    assert endpoint.headers[0]["Authorization"] == "Bearer k-2"
-    assert endpoint.headers[0]["OpenAI-Organization"] == "org-7"
+    assert endpoint.headers[0]["authorization"] == "Bearer k-2"
+    assert endpoint.headers[0]["openai-organization"] == "org-7"
 
 
 def test_a_key_alone_sends_nothing_anywhere(opened: Open, endpoint: Endpoint) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone
-from ragstone.collection import KEYWORD_TAIL_CHANGES, KEYWORD_TAIL_CHARS
+from ragstone.collection_keyword import KEYWORD_TAIL_CHANGES, KEYWORD_TAIL_CHARS
 from ragstone.store.keyword import KeywordIndex
 from ragstone.types import SearchMode
 

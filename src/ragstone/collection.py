@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import logging
 import math
-import os
 import shutil
 import threading
 import time
@@ -22,12 +21,12 @@ import apsw
 import numpy as np
 
 from ragstone import expansions, links
+from ragstone.collection_keyword import CollectionKeyword
 from ragstone.errors import (
     DamagedError,
     DiskFullError,
     InputError,
     LockedError,
-    NotFoundError,
     RagstoneError,
     StoreError,
 )
@@ -36,13 +35,11 @@ from ragstone.index.plans import Plan
 from ragstone.index.segment import Segment
 from ragstone.links import NameLinks
 from ragstone.retrieval.votes import NO_VOTES, Votes
-from ragstone.segments import SegmentStore, set_aside
+from ragstone.segments import SegmentStore
 from ragstone.store import acronyms, documents, vectors, votes
-from ragstone.store.catalog import Catalog, Identity, require_space
+from ragstone.store.catalog import Catalog, Identity
 from ragstone.store.chunk_terms import ChunkTerms
-from ragstone.store.keyword import KeywordIndex, KeywordState
 from ragstone.store.keyword_reader import KeywordReader
-from ragstone.store.keyword_tail import KeywordTail, TailChunk
 from ragstone.store.lock import WriterLock
 from ragstone.types import Degraded
 
@@ -50,23 +47,14 @@ from ragstone.types import Degraded
 SEAL_ROWS = 16_384
 # Left in the tail at the end of a run: below this, opening reads them from the catalog in under 2 ms.
 TAIL_ROWS = 1_024
-# Chunks the keyword index takes in one commit: 30 MB of text at 500 bytes each.
-KEYWORD_BATCH = 50_000
-# A commit of the keyword index takes 20 ms, so what a program changes piece by piece is held beside it up to here: as
-# many changes cost a search 0.2 ms, and a process that opens the collection 10 ms for so many characters.
-KEYWORD_TAIL_CHANGES = 128
-KEYWORD_TAIL_CHARS = 200_000
 # What could not be mended when it was read (a full disk, another writer) is tried again after so long, not by every
 # search: checking a large segment's files takes as long.
 RETRY_S = 1.0
-KEYWORD_FOLDER = "keyword"
 SEGMENTS_FOLDER = "segments"
 
 # A collection's memory is a collection beside it, `<name>.memory`; with a Redis, the copy `<name>.memory-redis`.
 MEMORY_SUFFIX = ".memory"
 MEMORY_COPY_SUFFIX = "-redis"
-
-_NO_SPACE = os.strerror(errno.ENOSPC)
 
 logger = logging.getLogger("ragstone")
 
@@ -123,17 +111,15 @@ class Collection:
         self.catalog = Catalog.open(folder / "catalog.sqlite")
         self.segments = SegmentStore(folder / SEGMENTS_FOLDER, self.catalog)
         self._lock = WriterLock(folder / "lock")
+        self._keyword = CollectionKeyword(folder, self.catalog, self._lock, self.writing)
         self._refreshing = threading.RLock()
-        self._version = -1
+        self._version = (-1, 0)
         self._retry_at_s = math.inf
         self._snapshot = Snapshot(None, None, None, None, ChunkTerms(self.catalog), ())
         self._tail = Tail.empty(0)
         self._tail_sequence = 0
         self._removals = -1
         self._votes, self._vote_changes = NO_VOTES, 0
-        self._keyword: KeywordIndex | None = None
-        self._waiting: dict[int, TailChunk] = {}  # chunks of the keyword tail, analysed once
-        self._syncing = threading.RLock()  # the keyword index has one writer
         self._recovering = threading.Lock()
         self._recovered = False
 
@@ -150,24 +136,27 @@ class Collection:
     def close(self) -> None:
         """Let go of files and connections; snapshots given out stay usable."""
         # We have written: leave nothing for others to read up on. What cannot be committed now still waits in the log.
-        if self._recovered and self._keyword is not None:
+        if self._recovered and self._keyword.is_open:
             with suppress(RagstoneError), self.writing():
-                self.sync_keyword()
+                self._keyword.sync()
         self.catalog.close()
 
     # -- reading ---------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """The newest committed state; costs microseconds while nothing has been written."""
-        version = self.catalog.version()
+        version = self._newest()
         if version == self._version and time.monotonic() < self._retry_at_s:
             return self._snapshot
         with self._refreshing:
-            version = self.catalog.version()
+            version = self._newest()
             if version != self._version or time.monotonic() >= self._retry_at_s:
                 self._snapshot = self._read_snapshot()
                 self._version = version
             return self._snapshot
+
+    def _newest(self) -> tuple[int, int]:
+        return self.catalog.version(), self._keyword.rebuilds
 
     def _read_snapshot(self) -> Snapshot:
         identity = self.catalog.identity()
@@ -175,7 +164,7 @@ class Collection:
             return Snapshot(None, None, None, None, ChunkTerms(self.catalog), ())
         degraded: list[Degraded] = []
         dense = self._read_dense(identity, degraded)
-        keyword = self._read_keyword(degraded)
+        keyword = self._keyword.read(degraded)
         graph = self._read_graph(keyword, degraded)
         collected = self._collected(
             "acronyms", "the acronyms of texts", expansions.are_current, self.rebuild_acronyms, degraded
@@ -252,61 +241,6 @@ class Collection:
             degraded.append(Degraded("dense", f"{error.message}; it cannot be mended: {failed.message}"))
             return False
 
-    def _read_keyword(self, degraded: list[Degraded]) -> KeywordReader | None:
-        state: KeywordState | None = None
-        try:
-            if self._keyword is None:
-                self._keyword = KeywordIndex.open(self.folder / KEYWORD_FOLDER, writable=False)
-            state, tail = self._keyword_tail(self._keyword, degraded)
-            if tail is not None:
-                return self._keyword.reader(state, tail)
-            if self._lock.held_here:  # a thread of ours that is writing will bring it up to date
-                return self._keyword.reader(state)
-        except (DamagedError, NotFoundError):
-            self._keyword = None
-        try:
-            with self.writing():
-                self.sync_keyword()
-            return self._keyword.reader() if self._keyword is not None else None
-        except LockedError:
-            # The writer at work brings it up to date; what it already has is searchable meanwhile.
-            if self._keyword is None:
-                degraded.append(Degraded("keyword", "the keyword index is being rebuilt"))
-        except StoreError as error:  # a full disk, say: searching goes on with what there is
-            degraded.append(Degraded("keyword", f"the keyword index is behind: {error.message}"))
-        return self._keyword.reader(state) if self._keyword is not None else None
-
-    def _keyword_tail(
-        self, index: KeywordIndex, degraded: list[Degraded]
-    ) -> tuple[KeywordState, KeywordTail | None]:
-        """A state of the keyword index and the changes it lacks; None for the changes when they are too many to hold.
-
-        Raises `DamagedError` when some are no longer known.
-        """
-        for refreshed in (False, True):
-            if refreshed:  # forgotten changes are in a newer commit, if all is well
-                index.refresh()
-            # Read before the catalog, which so cannot be the older one.
-            state, noted = index.state, index.waiting_noted()
-            with self.catalog.reading() as db:
-                changes = documents.changes_since(db, state.sequence, KEYWORD_TAIL_CHANGES)
-                if changes is None:
-                    continue
-                newest = documents.last_change(db)
-                if noted > newest:
-                    older = "the catalog is older than its keyword index: see `ragstone doctor`"
-                    degraded.append(Degraded("keyword", older))
-                if changes.last_sequence < newest:
-                    return state, None
-                new = [id_ for id_ in changes.added if id_ not in self._waiting]
-                read = {
-                    entry.chunk_id: TailChunk.analysed(entry) for entry in documents.keyword_entries(db, new)
-                }
-            known = self._waiting | read
-            self._waiting = {id_: known[id_] for id_ in changes.added}
-            return state, KeywordTail(tuple(self._waiting.values()), changes.deleted)
-        raise DamagedError(f"the keyword index at {index.sequence} is older than the catalog's log")
-
     def _read_graph(self, keyword: KeywordReader | None, degraded: list[Degraded]) -> NameLinks | None:
         what = "the names of documents"
         collected = self._collected("graph", what, links.are_current, self.rebuild_names, degraded)
@@ -355,77 +289,16 @@ class Collection:
             yield
 
     def follow_changes(self) -> None:
-        """Bring the keyword index up to the catalog, unless what it lacks is little enough to be held by its readers.
-
-        The caller holds the lock.
-        """
-        with self._syncing:
-            if self._keyword is not None:
-                with self.catalog.reading() as db:
-                    changes, characters = documents.lag(db, self._keyword.sequence)
-                    newest = documents.last_change(db)
-                if changes <= KEYWORD_TAIL_CHANGES and characters <= KEYWORD_TAIL_CHARS:
-                    self._keyword.note_waiting(newest)
-                    return
-            self.sync_keyword()
+        """Hand what was committed to the keyword index, or leave a little to its readers. The caller holds the lock."""
+        self._keyword.follow()
 
     def sync_keyword(self) -> None:
-        """Bring the keyword index up to the catalog, rebuilding it if it is damaged or too far behind.
+        """Bring the keyword index up to the catalog. The caller holds the lock."""
+        self._keyword.sync()
 
-        The caller holds the lock.
-        """
-        folder = self.folder / KEYWORD_FOLDER
-        with self._syncing:
-            try:
-                index = self._keyword or KeywordIndex.open(folder, writable=True)
-                while self._apply_changes(index):
-                    pass
-            except DamagedError as error:
-                logger.warning("%s; rebuilding it from the catalog", error.message)
-                self._keyword = None
-                index = self.rebuild_keyword()
-            self._keyword = index
-
-    def _apply_changes(self, index: KeywordIndex) -> bool:
-        """Apply one batch of changes; whether there may be more. Raises `DamagedError` if some are gone."""
-        with self.catalog.reading() as db:
-            changes = documents.changes_since(db, index.sequence, KEYWORD_BATCH)
-            if changes is None:
-                raise DamagedError(f"the keyword index at {index.sequence} is older than the catalog's log")
-            if not changes.added and not changes.deleted:
-                return False
-            entries = documents.keyword_entries(db, changes.added)
-        with _full_disk_reported(self.folder):
-            index.apply(add=entries, delete=changes.deleted, sequence=changes.last_sequence)
-        with self.catalog.transaction() as db:
-            documents.trim_changes(db, changes.last_sequence)
-        return True
-
-    def rebuild_keyword(self) -> KeywordIndex:
-        """Build the keyword index anew from the catalog, the old one set aside. The caller holds the lock.
-
-        The old one is searched until the new one is whole.
-        """
-        folder = self.folder / KEYWORD_FOLDER
-        draft = folder.with_name(f"{KEYWORD_FOLDER}.draft")
-        with self._syncing:
-            # One snapshot of the catalog, so that `sequence` is that of the rows read.
-            with _full_disk_reported(self.folder), self.catalog.reading() as db:
-                shutil.rmtree(draft, ignore_errors=True)  # a killed rebuild's
-                index = KeywordIndex.open(draft, writable=True)
-                sequence, last_id = documents.last_change(db), 0
-                while ids := documents.chunk_ids_after(db, last_id, KEYWORD_BATCH):
-                    last_id = ids[-1]
-                    # Only the last commit may carry the sequence: killed before it, the rebuild starts again.
-                    index.apply(add=documents.keyword_entries(db, ids), delete=(), sequence=0)
-                index.apply(add=(), delete=(), sequence=sequence)
-                set_aside(folder)
-                draft.rename(folder)
-                self._keyword = index = KeywordIndex.open(folder, writable=True)
-            with self.catalog.transaction() as db:  # also tells the other processes to look again
-                documents.trim_changes(db, sequence)
-            self._version = -1  # a commit may have been seen already, with the old index
-        return index
+    def rebuild_keyword(self) -> None:
+        """Build the keyword index anew from the catalog. The caller holds the lock."""
+        self._keyword.rebuild()
 
     def _collect_words(self) -> None:
         """Collect names and acronyms, unless they were collected by the rules of this version."""
@@ -501,29 +374,3 @@ def _file_number(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-@contextmanager
-def _full_disk_reported(folder: Path) -> Iterator[None]:
-    """Raise what tantivy makes of a full disk (an I/O error, or a worker thread that died) as `DiskFullError`."""
-    require_space(folder)
-    try:
-        yield
-    except (ValueError, OSError, StoreError) as error:
-        causes = (error, error.__cause__, error.__context__)
-        if any(_NO_SPACE in str(cause) for cause in causes) or not _has_space(folder):
-            raise DiskFullError(
-                f"no space left at {folder} while the keyword index was written",
-                hint="free some space and run the same command again; nothing acknowledged was lost",
-            ) from error
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"the keyword index could not be written: {error}") from error
-
-
-def _has_space(folder: Path) -> bool:
-    try:
-        require_space(folder)
-    except DiskFullError:
-        return False
-    return True

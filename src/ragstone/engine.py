@@ -6,48 +6,35 @@ heavy is loaded before the first call that needs it.
 
 from __future__ import annotations
 
-import functools
-import logging
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ragstone import deadlines, ingest, maintenance, naming, searching
-from ragstone.answering.answer import answer_events
+from ragstone import searching
 from ragstone.answering.chat_model import ChatModel
-from ragstone.answering.prompt import standalone_question
-from ragstone.backup.restoring import RestoreReport, restore
-from ragstone.backup.writing import BackupReport, back_up
+from ragstone.asking import Asking
+from ragstone.backup.restoring import RestoreReport
+from ragstone.backup.writing import BackupReport
 from ragstone.caches import EngineCaches
-from ragstone.collection import MEMORY_SUFFIX, Collection, documents_only
-from ragstone.documents.limits import ReadLimits
-from ragstone.documents.pool import ReaderPool
+from ragstone.care import Care
+from ragstone.changes import Changes
+from ragstone.collection import Collection
 from ragstone.embedding.batch_embedder import BatchEmbedder
 from ragstone.engine_models import OPENAI_BASE_URL, EngineModels, model_name
-from ragstone.errors import NotFoundError, RagstoneError
-from ragstone.expansions import reworded
-from ragstone.given_files import GivenFile, add_files
+from ragstone.given_files import GivenFile
 from ragstone.index.plans import Plan
 from ragstone.maintenance import VerifyReport
 from ragstone.monitoring.monitor import PerformanceMonitor
-from ragstone.monitoring.timing import PerformanceTimer
 from ragstone.open_collections import OpenCollections
-from ragstone.queries import Query
-from ragstone.retrieval.merge import merge
-from ragstone.searching import search_collection
+from ragstone.searches import Searches
 from ragstone.settings import Settings
-from ragstone.stats import MissedSources, Stats, collection_stats
+from ragstone.stats import Stats, collection_stats
 from ragstone.store import documents, votes
 from ragstone.store.votes import Vote
-from ragstone.texts import add_texts, add_vectors, checked_texts, unit_rows
 from ragstone.types import (
     Answer,
     AnswerDone,
@@ -61,29 +48,12 @@ from ragstone.types import (
     Metadata,
     Precision,
     Reranker,
-    Scores,
     SearchMode,
     SearchResult,
     Turn,
 )
 
 EXTERNAL_MODEL = "external"
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-logger = logging.getLogger("ragstone")
-
-
-def _timed(method: Callable[Concatenate[Ragstone, P], T]) -> Callable[Concatenate[Ragstone, P], T]:
-    """The method, told to the engine's monitor under its own name."""
-
-    @functools.wraps(method)
-    def timed(self: Ragstone, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with PerformanceTimer(method.__name__, self.monitor):
-            return method(self, *args, **kwargs)
-
-    return timed
 
 
 class Ragstone:
@@ -118,18 +88,20 @@ class Ragstone:
         self._models = EngineModels(
             self._settings, embedder=embedder, chat_model=chat_model, reranker=reranker
         )
-        self._open = OpenCollections(self._settings.data_dir, recall=self._settings.recall)
+        self._open = OpenCollections(
+            self._settings.data_dir, default=self._settings.collection, recall=self._settings.recall
+        )
         self._caches = _caches(self._settings)
-        self._missed = MissedSources()
-        self._closing = threading.Event()
-        self._checker: threading.Thread | None = None
-        self._starting = threading.Lock()
         self.monitor = monitor or PerformanceMonitor(folder=self._settings.data_dir)
         self.monitor.add_gauges(self._open.gauges)
+        parts = (self._settings, self._models, self._open)
+        self._changes = Changes(*parts, self.monitor)
+        self._searches = Searches(*parts, self._caches.searches, self.monitor)
+        self._asking = Asking(*parts, self._searches, self._caches.answers, self.monitor)
+        self._care = Care(*parts, self._caches, self.monitor)
 
     # -- index a folder ----------------------------------------------------------------------------------
 
-    @_timed
     def index(
         self,
         paths: Sequence[str | Path],
@@ -148,28 +120,10 @@ class Ragstone:
         Raises `NotFoundError`, `InputError` (nothing there), `LockedError`, `MismatchError`, `ModelError`,
         `DiskFullError`, and `CancelledError` once `cancelled()` is true; what was acknowledged is kept.
         """
-        roots = [Path(path).expanduser().resolve() for path in paths]
-        for root in roots:
-            if not root.exists():
-                raise NotFoundError(f"no file or folder {root}", hint="check the path; nothing was changed")
-        asks = self._settings.graph_extractor == "llm" if llm is None else llm
-        namer = self._models.namer() if asks else None
-        with self._readers() as pool:
-            return ingest.index_files(
-                self._writable(collection),
-                roots,
-                embedder=self._models.embedder(),
-                pool=pool,
-                max_file_bytes=self._settings.max_file_bytes,
-                chunk_tokens=self._settings.chunk_tokens,
-                progress=progress or (lambda _: None),
-                cancelled=cancelled or (lambda: False),
-                namer=namer,
-                namer_timeout_s=self._settings.chat_timeout_s,
-                titles_only=llm is False,
-            )
+        return self._changes.index(
+            paths, collection=collection, llm=llm, progress=progress, cancelled=cancelled
+        )
 
-    @_timed
     def add_files(
         self,
         files: Sequence[GivenFile],
@@ -183,18 +137,8 @@ class Ragstone:
         A file replaces the document with the same uri, and none is ever removed because its file is gone. Files that
         cannot be read are in the report, by uri. Raises the errors of `index`.
         """
-        with self._readers() as pool:
-            return add_files(
-                self._writable(collection),
-                files,
-                embedder=self._models.embedder(),
-                pool=pool,
-                chunk_tokens=self._settings.chunk_tokens,
-                progress=progress or (lambda _: None),
-                cancelled=cancelled or (lambda: False),
-            )
+        return self._changes.add_files(files, collection=collection, progress=progress, cancelled=cancelled)
 
-    @_timed
     def add(
         self,
         texts: Sequence[str],
@@ -215,45 +159,29 @@ class Ragstone:
         write: half precision moves a cosine by less than .0005. Durable and searchable when it returns.
         Raises `InputError`, changing nothing, and the errors of `index`.
         """
-        given = checked_texts(texts, uris, titles, metadata)
-        if not given:
-            return []
-        if vectors is not None:
-            rows = unit_rows(vectors, len(given))
-            add_vectors(self._writable(collection), given, rows, model_id=model, precision=precision)
-        else:
-            add_texts(
-                self._writable(collection),
-                given,
-                embedder=self._models.embedder(),
-                chunk_tokens=self._settings.chunk_tokens,
-            )
-        return [text.uri for text in given]
+        return self._changes.add(
+            texts,
+            collection=collection,
+            uris=uris,
+            titles=titles,
+            metadata=metadata,
+            vectors=vectors,
+            model=model,
+            precision=precision,
+        )
 
-    @_timed
     def delete(self, uris: Sequence[str], *, collection: str | None = None) -> int:
         """Remove documents; how many. Raises `NotFoundError` for an unknown uri and then removes none."""
-        home = self._collection(documents_only(collection or self._settings.collection))
-        with home.writing():
-            with home.catalog.transaction() as db:
-                ids = documents.document_ids(db, list(dict.fromkeys(uris)))
-                documents.delete_documents(db, ids)
-            home.follow_changes()
-        return len(ids)
+        return self._changes.delete(uris, collection=collection)
 
-    @_timed
     def drop(self, collection: str) -> int:
         """Remove a whole collection with its folder; how many documents it had. There is no way back.
 
         Searches that run in it meanwhile may fail with `StoreError`. Raises `NotFoundError`, `LockedError`,
         `InputError` for a memory (`forget` empties those), and `StoreError` when a shared cache does not answer.
         """
-        name = documents_only(collection)
-        self._collection(name)
-        self._caches.forget()
-        return self._open.drop(name)
+        return self._care.drop(collection)
 
-    @_timed
     def backup(
         self,
         path: str | Path,
@@ -267,17 +195,8 @@ class Ragstone:
         Each as it is at one moment, also while it is read and written. Keys, settings and a memory in Redis are not in
         it. `progress` is told bytes done and in all. Raises `NotFoundError`, and as `backup.writing.back_up`.
         """
-        names = list(dict.fromkeys(map(documents_only, collections or [self._settings.collection])))
-        memories = [name + MEMORY_SUFFIX for name in names]
-        kept = [name for name in memories if (self._open.folder / name / "catalog.sqlite").is_file()]
-        return back_up(
-            [self._collection(name) for name in (*names, *kept)],
-            Path(path).expanduser().absolute(),
-            progress=progress or (lambda done, total: None),
-            cancelled=cancelled or (lambda: False),
-        )
+        return self._care.backup(path, collections=collections, progress=progress, cancelled=cancelled)
 
-    @_timed
     def restore(
         self,
         path: str | Path,
@@ -292,13 +211,8 @@ class Ragstone:
         A collection of that name is kept unless it is to be replaced, and then until the new one has been opened and
         checked. Raises as `backup.restoring.restore`.
         """
-        return restore(
-            Path(path).expanduser().absolute(),
-            self._open,
-            collection=collection,
-            replace=replace,
-            progress=progress or (lambda done, total: None),
-            cancelled=cancelled or (lambda: False),
+        return self._care.restore(
+            path, collection=collection, replace=replace, progress=progress, cancelled=cancelled
         )
 
     # -- ask a question ----------------------------------------------------------------------------------
@@ -326,19 +240,17 @@ class Ragstone:
         judges the best of hybrid mode, which it does if there is one and nothing is said. What could not take part is
         in `degraded`. Raises `InputError`, `NotFoundError`, `MismatchError`.
         """
-        with PerformanceTimer("search", self.monitor) as timer:
-            asked = Query.checked(
-                query,
-                top_k=self._settings.top_k if top_k is None else top_k,
-                mode=mode,
-                filter=filter,
-                vector=vector,
-                recall=self._settings.recall if recall is None else recall,
-                graph="on" if (self._settings.graph if graph is None else graph) else "off",
-                rerank=self._models.rerank_depth(wanted=rerank),
-                acronyms=self._settings.acronyms,
-            )
-            return self._searched(asked, collections, timer)
+        return self._searches.search(
+            query,
+            top_k=top_k,
+            mode=mode,
+            filter=filter,
+            collections=collections,
+            vector=vector,
+            recall=recall,
+            graph=graph,
+            rerank=rerank,
+        )
 
     def graph_search(
         self,
@@ -351,54 +263,8 @@ class Ragstone:
         """Only what the graph of names leads to: chunks of documents that the query names, or that the passages which
         fit it best name; best first, and in `names` which they were. Otherwise like `search`.
         """
-        with PerformanceTimer("search", self.monitor) as timer:
-            asked = Query.checked(
-                query,
-                top_k=top_k,
-                mode="hybrid",
-                filter=filter,
-                vector=None,
-                recall=self._settings.recall,
-                graph="only",
-                acronyms=self._settings.acronyms,
-            )
-            return self._searched(asked, collections, timer)
-
-    def _searched(
-        self, asked: Query, collections: Sequence[str] | None, timer: PerformanceTimer
-    ) -> SearchResult:
-        names = list(collections) if collections else [self._settings.collection]
-        if asked.vector is None:
-            found = self._caches.searches.found(
-                (asked, *names), lambda: self.version(names), lambda: self._search(asked, names)
-            )
-        else:
-            found = self._search(asked, names)
-        self._missed.note(found.degraded)
-        timer.stages_ms = found.timings_ms
-        stages_ms = found.timings_ms if len(names) == 1 else {}
-        return replace(found, timings_ms={**stages_ms, "total": timer.elapsed_ms})
-
-    def _search(self, asked: Query, names: Sequence[str]) -> SearchResult:
-        results = [
-            search_collection(
-                self._collection(name),
-                asked,
-                self._models.embedder,
-                self._open.recall_keeper(name),
-                self._models.reranker,
-                synonyms=self._models.synonyms(),
-            )
-            for name in names
-        ]
-        if len(results) == 1:
-            return results[0]
-        return SearchResult(
-            hits=tuple(merge([r.hits for r in results], top_k=asked.top_k, score=lambda hit: hit.score)),
-            degraded=tuple(dict.fromkeys(entry for r in results for entry in r.degraded)),
-            timings_ms=_summed([r.timings_ms for r in results]),
-            names=tuple(name for r in results for name in r.names),
-            expansions=tuple(dict.fromkeys(entry for r in results for entry in r.expansions)),
+        return self._searches.search(
+            query, top_k=top_k, filter=filter, collections=collections, rerank=False, by_names_alone=True
         )
 
     def ask(
@@ -434,37 +300,14 @@ class Ragstone:
         the answer it says so and calls no model. Closing the iterator, or `cancelled()`, stops the model.
         Raises `InputError`, `NotFoundError`, and `ModelError` when the chat model fails midway.
         """
-        with PerformanceTimer("ask", self.monitor) as timer:
-            asked = standalone_question(question, history)
-            found = self.search(
-                asked,
-                top_k=top_k or self._settings.answer_k,
-                filter=filter,
-                collections=collections,
-            )
-            events = answer_events(
-                question,
-                hits=found.hits,
-                degraded=found.degraded,
-                search_timings_ms=found.timings_ms,
-                chat_model=self._models.chat_model(),
-                embedder=self._models.embedder(),
-                idf=self._idf(collections or [self._settings.collection]),
-                history=history,
-                reworded=reworded(asked, found.expansions) if found.expansions else None,
-                templates=self._models.templates(),
-                timeout_s=deadlines.left_s(self._settings.chat_timeout_s),
-                max_context_tokens=self._settings.max_context_length,
-                kept=self._caches.answers,
-                cancelled=cancelled,
-            )
-            with closing(events):
-                for event in events:
-                    if isinstance(event, AnswerDone):
-                        timer.stages_ms = _beside(found.timings_ms, event.answer.timings_ms)
-                        break
-                    yield event
-        yield event  # who has the whole answer stops reading: it is recorded by then
+        return self._asking.events(
+            question,
+            top_k=top_k,
+            filter=filter,
+            collections=collections,
+            history=history,
+            cancelled=cancelled,
+        )
 
     # -- say what was right ------------------------------------------------------------------------------
 
@@ -474,8 +317,7 @@ class Ragstone:
         It moves the chunk's score by at most 15 %, for this query and those that ask the same in other words, and goes
         with the chunk. The latest 4,096 count. Raises `InputError`, `NotFoundError`.
         """
-        name = collection or self._settings.collection
-        return searching.vote(self._collection(name), query, chunk_id, value, self._models.embedder)
+        return searching.vote(self._collection(collection), query, chunk_id, value, self._models.embedder)
 
     def votes(self, *, collection: str | None = None) -> list[Vote]:
         """The votes of the collection, oldest first."""
@@ -537,8 +379,7 @@ class Ragstone:
 
         Means something to this engine only; some microseconds each. Raises `NotFoundError`.
         """
-        names = list(collections) if collections else [self._settings.collection]
-        return tuple((name, self._collection(name).catalog.version()) for name in names)
+        return self._open.versions(self._open.chosen(collections))
 
     def stats(self, *, collection: str | None = None) -> Stats:
         """The collection in numbers; zeros for the engine's own before the first write.
@@ -554,7 +395,7 @@ class Ragstone:
             recall=self._open.recall_keeper(name).summary(),
             latencies_ms=self.monitor.latencies(),
             caches=self._caches.stats(self._models.loaded_embedder),
-            degraded=self._missed.counts(),
+            degraded=self._searches.missed.counts(),
         )
 
     def batch_embedder(
@@ -593,134 +434,66 @@ class Ragstone:
 
     # -- care -----------------------------------------------------------------------------------------------
 
-    @_timed
     def verify(self) -> VerifyReport:
         """Read every byte of the collection and compare its parts; changes nothing."""
-        return maintenance.verify(self._collection())
+        return self._care.verify()
 
-    @_timed
     def repair(self) -> VerifyReport:
         """Mend what `verify` finds, embedding again what was lost. Raises `LockedError`."""
-        collection = self._collection()
-        report = maintenance.repair(collection)
-        with collection.catalog.reading() as db:
-            waiting = documents.counts(db).unembedded
-        if waiting:
-            self.embed_waiting()
-        return report
+        return self._care.repair()
 
-    @_timed
     def embed_waiting(self) -> int:
         """Embed the chunks that wait for a vector (after a repair or a stopped run); how many."""
-        collection, embedder = self._collection(), self._models.embedder()
-        with collection.writing():
-            collection.catalog.settle_identity(ingest.identity_of(embedder))
-            return ingest.embed_queue(
-                collection, embedder, progress=lambda _: None, cancelled=self._closing.is_set
-            )
+        return self._care.embed_waiting()
 
-    @_timed
     def name_documents(self) -> tuple[Degraded, ...]:
         """Ask the chat model for the names of documents it was not asked about (added by a program, or left by a run
         that failed); what it could not be asked about. Raises `InputError` without one, `LockedError`.
         """
-        collection, namer = self._collection(), self._models.namer()
-        with collection.writing():
-            return naming.name_documents(
-                collection,
-                namer,
-                timeout_s=self._settings.chat_timeout_s,
-                progress=lambda _: None,
-                cancelled=self._closing.is_set,
-            )
+        return self._care.name_documents()
 
-    @_timed
     def compact(self) -> None:
         """Rewrite the collection's segments as one, without deleted rows, with the index that suits its size."""
-        collection = self._collection()
-        with collection.writing():
-            collection.compact()
+        self._care.compact()
 
-    @_timed
     def purge(self) -> None:
         """Leave nothing of deleted documents on disk, in any file of the collection; costs a rewrite of it.
 
         Nor in a shared cache. Raises `LockedError`; `StoreError` while another process still reads an older state, or
         the shared cache does not answer.
         """
-        collection = self._collection()
-        with collection.writing():
-            collection.purge()
-        self._caches.forget()
+        self._care.purge()
 
-    @_timed
     def apply_plan(self, plan: Plan, *, recall: float, collection: str | None = None) -> None:
         """Switch the collection to an index plan (from `ragstone.index.plans.make_plan`) and keep it.
 
         The new index is built beside the old one, measured, and only then swapped in; searches go on meanwhile.
         Raises `MismatchError`, changing nothing, when it does not reach `recall`; `LockedError`.
         """
-        home = self._collection(documents_only(collection or self._settings.collection))
-        with home.writing():
-            home.apply_plan(plan, recall=recall)
+        self._care.apply_plan(plan, recall=recall, collection=collection)
 
     def rollback_plan(self, *, collection: str | None = None) -> Plan | None:
         """Return to the plan before the one applied last; None: the collection chooses by its size again.
 
         Raises `InputError` when none was applied, `LockedError`.
         """
-        home = self._collection(documents_only(collection or self._settings.collection))
-        with home.writing():
-            return home.roll_back_plan()
+        return self._care.rollback_plan(collection=collection)
 
     def warm_up(self) -> None:
         """Load the models, open the collection and search it once, and check its files in the background."""
-        embedder = self._models.embedder()
-        embedder.embed_query("warm up")
+        self._models.embedder().embed_query("warm up")
         if self._models.has_reranker:
             self._models.reranker()
         if self._settings.collection in self.collections():
             self._collection().snapshot()
-            with suppress(RagstoneError):  # what is wrong will be said to who searches
-                self._warm_search()
-            with self._starting:
-                if self._checker is None and not self._closing.is_set():
-                    self._checker = threading.Thread(
-                        target=self._check_in_background, name="ragstone-verify", daemon=True
-                    )
-                    self._checker.start()
-
-    def _warm_search(self) -> None:
-        """The first search maps files and starts threads; nobody waits for this one, and nobody counts it."""
-        asked = Query.checked(
-            "warm up",
-            top_k=self._settings.top_k,
-            mode="hybrid",
-            filter=None,
-            vector=None,
-            recall=self._settings.recall,
-            graph="on" if self._settings.graph else "off",
-        )
-        self._search(asked, [self._settings.collection])
-
-    def _check_in_background(self) -> None:
-        try:
-            report = maintenance.verify(self._collection(), stopped=self._closing)
-            if report.problems and not self._closing.is_set():
-                for problem in report.problems:
-                    logger.warning("%s: %s", problem.where, problem.message)
-                self.repair()
-        except RagstoneError as error:
-            logger.warning("the background check stopped: %s", error)
+            self._searches.warm_up()
+            self._care.check_in_background()
 
     def close(self) -> None:
         """Let go of files, threads and models; calling it again does nothing."""
-        if not self._closing.is_set():
+        if not self._care.closing.is_set():
             self.monitor.remove_gauges(self._open.gauges)
-        with self._starting:  # a warm-up in another thread may be about to start it
-            self._closing.set()
-        if self._checker is not None:
-            self._checker.join()
+        self._care.close()
         self._open.close()
         self._caches.close()
         self._models.close()
@@ -733,44 +506,8 @@ class Ragstone:
     ) -> None:
         self.close()
 
-    # -- what settings name ---------------------------------------------------------------------------------
-
-    def _readers(self) -> ReaderPool:
-        limits = ReadLimits(file_bytes=self._settings.max_file_bytes)
-        return ReaderPool(workers=self._settings.reader_workers, limits=limits)
-
-    def _writable(self, name: str | None) -> Collection:
-        """The collection for documents to go into, made if it is not there."""
-        return self._collection(documents_only(name or self._settings.collection), create=True)
-
     def _collection(self, name: str | None = None, *, create: bool = False) -> Collection:
-        return self._open.get(name or self._settings.collection, create=create)
-
-    def _idf(self, names: Sequence[str]) -> Callable[[Sequence[str]], Scores]:
-        """How rare words are in the collections searched: the mean of what each says."""
-        indexes = [
-            index for name in names if (index := self._collection(name).snapshot().keyword) is not None
-        ]
-
-        def idf(terms: Sequence[str]) -> Scores:
-            found = [index.idf(terms) for index in indexes]
-            mean: Scores = np.mean(found, axis=0) if found else np.ones(len(terms), np.float32)
-            return mean
-
-        return idf
-
-
-def _beside(search_ms: Mapping[str, float], answer_ms: Mapping[str, float]) -> Mapping[str, float]:
-    """The stages of an answer: its search as one of them, and what came after it."""
-    after_ms = {stage: ms for stage, ms in answer_ms.items() if stage not in search_ms}
-    return {"search": search_ms["total"], **after_ms}
-
-
-def _summed(timings: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
-    """What stages took in all collections together."""
-    return {
-        stage: sum(taken.get(stage, 0.0) for taken in timings) for stage in dict.fromkeys(chain(*timings))
-    }
+        return self._open.get(name, create=create)
 
 
 def _caches(settings: Settings) -> EngineCaches:

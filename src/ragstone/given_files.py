@@ -12,8 +12,8 @@ from ragstone.chunking.chunker import chunk_document
 from ragstone.collection import Collection
 from ragstone.documents.pool import ReaderPool
 from ragstone.errors import CancelledError, DocumentError
-from ragstone.ingest import Prepared, commit_documents, embed_queue, identity_of, seal_tail
-from ragstone.store import documents
+from ragstone.filling import Prepared, commit_documents, embed_queue, identity_of, seal_tail
+from ragstone.store import storing
 from ragstone.types import Embedder, FailedDocument, IndexProgress, IndexReport, ParsedDocument
 
 
@@ -92,4 +92,4 @@ def _prepared(
     with file.path.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").digest()
     size_bytes = file.path.stat().st_size
-    return Prepared(documents.Source(file.uri, size_bytes, time.time_ns(), sha256), outcome, chunks)
+    return Prepared(storing.Source(file.uri, size_bytes, time.time_ns(), sha256), outcome, chunks)

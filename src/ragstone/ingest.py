@@ -13,53 +13,37 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ragstone.answering.chat_model import ChatModel
-from ragstone.chunking.chunker import CHUNKER_VERSION, chunk_document
-from ragstone.collection import SEAL_ROWS, TAIL_ROWS, Collection
+from ragstone.chunking.chunker import chunk_document
+from ragstone.collection import Collection
 from ragstone.documents.pool import ReaderPool
 from ragstone.documents.walk import FileEntry, walk
-from ragstone.errors import CancelledError, DocumentError, InputError
-from ragstone.expansions import acronyms_of
-from ragstone.index.segment_files import METRIC
-from ragstone.links import name_keys
+from ragstone.errors import DocumentError, InputError
+from ragstone.filling import (
+    Prepared,
+    Progress,
+    commit_documents,
+    embed_queue,
+    identity_of,
+    seal_tail,
+    stopped,
+)
 from ragstone.naming import forget_names, name_documents
-from ragstone.store import documents, vectors
-from ragstone.store.catalog import Identity
+from ragstone.store import documents, storing
 from ragstone.types import (
-    Chunk,
     Degraded,
     Embedder,
     FailedDocument,
     IndexProgress,
     IndexReport,
-    ParsedDocument,
-    TokenEmbedder,
 )
 
 # A commit of text: often enough to be found at once and to lose little, rarely enough that the fsyncs and
 # the keyword index's own commit (≈ 20 ms) stay under 2 % of the time.
 COMMIT_SECONDS = 1.0
 COMMIT_CHARS = 8_000_000
-# Chunks embedded and committed together. The embedder's workers wait for each other once per slice:
-# 512 long texts take 3.6 s on two cores, the wait at most one batch in 64.
-EMBED_SLICE = 512
-# Chunks read from the queue and sorted by tokens: padding costs 1.11× sorted against 1.95× as they come.
-EMBED_WINDOW = 4_096
 # Failures that may pass by themselves are tried again at each run.
 PASSING_FAILURES = frozenset({"timeout", "unreadable"})
-
-Progress = Callable[[IndexProgress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A document ready to be committed."""
-
-    source: documents.Source
-    document: ParsedDocument
-    chunks: Sequence[Chunk]
 
 
 @dataclass(slots=True)
@@ -95,11 +79,6 @@ class _Plan:
     changed: tuple[FileEntry, ...]
     known: dict[str, documents.DocumentState]
     vanished: tuple[int, ...]
-
-
-def identity_of(embedder: Embedder) -> Identity:
-    """What a collection filled with `embedder` has in common."""
-    return Identity(embedder.model_id, embedder.dim, METRIC, CHUNKER_VERSION)
 
 
 def index_files(
@@ -140,7 +119,7 @@ def index_files(
         collection.sync_keyword()  # also with what a stopped run committed and did not get to
         tally.embedded = embed_queue(collection, embedder, progress=progress, cancelled=cancelled)
         if cancelled():
-            raise _stopped()
+            raise stopped()
         progress(IndexProgress("seal", 0, 1))
         seal_tail(collection)
         if (tally.embedded or tally.removed) and collection.compaction_due():
@@ -153,10 +132,6 @@ def index_files(
                 collection, namer, timeout_s=namer_timeout_s, progress=progress, cancelled=cancelled
             )
     return tally.report()
-
-
-def _stopped() -> CancelledError:
-    return CancelledError("indexing was stopped", hint="the same command goes on from here")
 
 
 # -- what is new, changed, gone ----------------------------------------------------------------------------
@@ -205,9 +180,9 @@ def _compare(
 
 def _changed_content(
     collection: Collection, plan: _Plan, tally: _Tally
-) -> Iterator[tuple[FileEntry, documents.Source]]:
+) -> Iterator[tuple[FileEntry, storing.Source]]:
     """The files whose content differs from what the catalog has; those merely touched are noted as such."""
-    touched: list[tuple[int, documents.Source]] = []
+    touched: list[tuple[int, storing.Source]] = []
     for entry in plan.changed:
         try:
             sha256 = _file_sha256(entry.path)
@@ -215,7 +190,7 @@ def _changed_content(
             message = f"cannot be read: {error.strerror}"
             tally.failed.append(FailedDocument(entry.uri, "unreadable", message))
             continue
-        source = documents.Source(entry.uri, entry.size_bytes, entry.mtime_ns, sha256)
+        source = storing.Source(entry.uri, entry.size_bytes, entry.mtime_ns, sha256)
         state = plan.known.get(entry.uri)
         if state is not None and state.content_sha256 == sha256:
             tally.unchanged += 1
@@ -224,7 +199,7 @@ def _changed_content(
             yield entry, source
     with collection.catalog.transaction() as db:
         for document_id, source in touched:
-            documents.touch_document(db, document_id, source)
+            storing.touch_document(db, document_id, source)
 
 
 def _file_sha256(path: Path) -> bytes:
@@ -236,7 +211,7 @@ def _remove(collection: Collection, document_ids: Sequence[int], tally: _Tally) 
     if not document_ids:
         return
     with collection.catalog.transaction() as db:
-        documents.delete_documents(db, document_ids)
+        storing.delete_documents(db, document_ids)
     tally.removed = len(document_ids)
 
 
@@ -244,7 +219,7 @@ def _remove(collection: Collection, document_ids: Sequence[int], tally: _Tally) 
 
 
 def _read(
-    entries: Iterator[tuple[FileEntry, documents.Source]],
+    entries: Iterator[tuple[FileEntry, storing.Source]],
     pool: ReaderPool,
     embedder: Embedder,
     max_tokens: int,
@@ -253,7 +228,7 @@ def _read(
     cancelled: Callable[[], bool],
 ) -> Iterator[Prepared]:
     """Documents read and chunked, in the order of their files; failures are noted and passed over."""
-    sources: dict[Path, documents.Source] = {}
+    sources: dict[Path, storing.Source] = {}
 
     def paths() -> Iterator[Path]:
         for entry, source in entries:
@@ -262,7 +237,7 @@ def _read(
 
     for path, outcome in pool.read_many(paths()):
         if cancelled():
-            raise _stopped()
+            raise stopped()
         source = sources.pop(path)
         try:
             if isinstance(outcome, DocumentError):
@@ -275,7 +250,7 @@ def _read(
             tally.failed.append(FailedDocument(source.uri, error.code, error.message))
             if error.code not in PASSING_FAILURES:
                 with collection.catalog.transaction() as db:
-                    documents.put_failure(db, source.uri, source.size_bytes, source.modified_ns, error)
+                    storing.put_failure(db, source.uri, source.size_bytes, source.modified_ns, error)
 
 
 def _commit_all(
@@ -304,84 +279,3 @@ def _commit_all(
     finally:
         if batch:  # also when cancelled: what has been read is worth keeping
             commit()
-
-
-def commit_documents(collection: Collection, batch: Sequence[Prepared]) -> int:
-    """Commit documents and make them findable by keyword; the number of chunks new to the catalog.
-
-    Text that the collection already has a vector for (a renamed file, say) takes it over.
-    """
-    written = 0
-    snapshot = collection.snapshot()
-    with collection.catalog.transaction() as db:
-        first_new = documents.last_chunk_id(db) + 1
-        for item in batch:
-            stored = documents.put_document(
-                db,
-                item.source,
-                item.document,
-                item.chunks,
-                names=name_keys(item.document.title),
-                acronyms=acronyms_of(item.document.text),
-            )
-            written += len(stored.new_chunks)
-        twins = vectors.twins_with_vectors(db, first_new)
-        if twins and snapshot.dense is not None:
-            found = snapshot.dense.vectors(np.array([twin for _, _, twin in twins], dtype=np.int64))
-            known = ~np.isnan(found[:, 0])
-            taken = [twin for twin, is_known in zip(twins, known, strict=True) if is_known]
-            vectors.add_vectors(
-                db,
-                [chunk for chunk, _, _ in taken],
-                [document for _, document, _ in taken],
-                found[known],
-                vectors.token_signs(db, [twin for _, _, twin in taken]),
-            )
-    collection.follow_changes()
-    return written
-
-
-# -- vectors -------------------------------------------------------------------------------------------------
-
-
-def embed_queue(
-    collection: Collection, embedder: Embedder, *, progress: Progress, cancelled: Callable[[], bool]
-) -> int:
-    """Embed every chunk that waits for it; how many vectors were computed. The caller holds the lock."""
-    with collection.catalog.reading() as db:
-        counts = documents.waiting(db)
-    total, done, pending, last_id = counts.unembedded, 0, counts.pending, 0
-    while True:
-        with collection.catalog.reading() as db:
-            window = vectors.queued_chunks(db, last_id, EMBED_WINDOW)
-        if not window:
-            return done
-        last_id = window[-1].id
-        window.sort(key=lambda chunk: chunk.tokens)
-        for start in range(0, len(window), EMBED_SLICE):
-            if cancelled():
-                raise _stopped()
-            part = window[start : start + EMBED_SLICE]
-            texts = [chunk.embedding_text for chunk in part]
-            signs: list[bytes] = []
-            if isinstance(embedder, TokenEmbedder):
-                rows, signs = embedder.embed_documents_and_tokens(texts)
-            else:
-                rows = embedder.embed_documents(texts)
-            with collection.catalog.transaction() as db:
-                ids, owners = [chunk.id for chunk in part], [chunk.document_id for chunk in part]
-                pending += vectors.add_vectors(db, ids, owners, rows, signs)
-            done += len(part)
-            progress(IndexProgress("embed", done, max(total, done)))
-            if pending >= SEAL_ROWS:
-                collection.seal()
-                pending = 0
-
-
-def seal_tail(collection: Collection) -> None:
-    """Seal what waits, unless it is so little that opening reads it from the catalog as fast."""
-    with collection.catalog.reading() as db:
-        pending = documents.waiting(db).pending
-    if pending >= TAIL_ROWS:
-        collection.seal()
-        collection.catalog.give_back_pages()

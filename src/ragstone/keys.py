@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from ragstone.durable import replace_file
 from ragstone.errors import InputError, NotFoundError, StoreError
 
 Granted: TypeAlias = Literal["read", "write", "admin"]
@@ -199,18 +200,6 @@ def _key(entry: dict[str, Any]) -> Key:
 
 
 def _write(path: Path, keys: Iterable[Key]) -> None:
-    """Beside, synced, renamed: a kill leaves the old file or the new one. Readable by its owner only."""
-    beside = path.with_suffix(".new")
-    beside.unlink(missing_ok=True)  # left by a kill, perhaps
-    body = json.dumps({"version": _VERSION, "keys": [asdict(key) for key in keys]}, indent=1)
-    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as out:
-        out.write(body)
-        out.flush()
-        os.fsync(out.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Readable by its owner only."""
+    body = {"version": _VERSION, "keys": [asdict(key) for key in keys]}
+    replace_file(path, json.dumps(body, indent=1), mode=0o600)

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ragstone import expansions, links
-from ragstone.collection import KEYWORD_FOLDER, SEGMENTS_FOLDER, Collection
+from ragstone.collection import SEGMENTS_FOLDER, Collection
+from ragstone.collection_keyword import KEYWORD_FOLDER
 from ragstone.errors import DamagedError, RagstoneError
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import read_manifest, verify_files
 from ragstone.index.trust import trust
-from ragstone.store import documents, names, vectors
+from ragstone.store import change_log, documents, names, vectors
 from ragstone.store.keyword import KeywordIndex, damaged_files
 from ragstone.types import Ids
 
@@ -177,7 +178,7 @@ def _compare_vectors(sealed: Ids, known: _KnownVectors, problems: list[Problem])
 
 def _check_keyword(collection: Collection, problems: list[Problem]) -> None:
     with collection.catalog.reading() as db:
-        if not documents.last_change(db):
+        if not change_log.last(db):
             return
     folder = collection.folder / KEYWORD_FOLDER
     # Read twice where something is wrong: a writer may have replaced the files it names while they were read.
@@ -202,8 +203,8 @@ def _keyword_difference(collection: Collection, index: KeywordIndex) -> str:
     """What is wrong with a state of the keyword index, given the changes that it is known to lack; empty if nothing."""
     held, stands = index.chunk_ids(), index.waiting_noted()
     with collection.catalog.reading() as db:
-        chunks, newest = documents.chunk_ids(db), documents.last_change(db)
-        changes = documents.changes_since(db, index.sequence, newest)
+        chunks, newest = documents.chunk_ids(db), change_log.last(db)
+        changes = change_log.since(db, index.sequence, newest)
     if changes is None or stands > newest:
         return f"it stands at change {stands:,}, the catalog at {newest:,}, and no log leads there"
     followed = np.union1d(np.setdiff1d(held, changes.deleted), changes.added)

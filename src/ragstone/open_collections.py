@@ -7,16 +7,17 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ragstone.collection import MEMORY_SUFFIX, Collection, holds_memories
+from ragstone.collection import MEMORY_SUFFIX, Collection, documents_only, holds_memories
+from ragstone.durable import sync
 from ragstone.errors import InputError, NoCollectionError, engine_closed
 from ragstone.index.recall_keeper import RecallKeeper
 from ragstone.monitoring.records import Gauge
 from ragstone.stats import recall_gauges
 from ragstone.store import documents
-from ragstone.store.exchange import exchange, sync_folder
+from ragstone.store.exchange import exchange
 from ragstone.store.lock import WriterLock
 
 COLLECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a folder's name on every file system
@@ -31,10 +32,11 @@ def require_name(name: str) -> None:
 class OpenCollections:
     """What is open in one data directory, with what watches the recall of each. Thread-safe."""
 
-    def __init__(self, data_dir: Path, *, recall: float) -> None:
-        """`recall` is the share of the true nearest chunks that searches are to find."""
+    def __init__(self, data_dir: Path, *, default: str, recall: float) -> None:
+        """`default` is meant where no name is given; `recall` is the share of the true nearest chunks to find."""
         self._data_dir = data_dir
         self.folder = data_dir / "collections"
+        self._default = default
         self._recall = recall
         self._open: dict[str, Collection] = {}
         self._keepers: dict[str, RecallKeeper] = {}
@@ -53,8 +55,9 @@ class OpenCollections:
             and (path / "catalog.sqlite").is_file()
         )
 
-    def get(self, name: str, *, create: bool = False) -> Collection:
+    def get(self, name: str | None = None, *, create: bool = False) -> Collection:
         """The collection, opened if it was not. Raises `InputError` for what is no name, `NoCollectionError`."""
+        name = name or self._default
         require_name(name)
         with self._changing:
             if self._closed:
@@ -69,6 +72,18 @@ class OpenCollections:
                     raise self.missing(name)
                 self._open[name] = Collection(folder)
             return self._open[name]
+
+    def of_documents(self, name: str | None = None, *, create: bool = False) -> Collection:
+        """A collection that is no memory: what documents go into. Raises as `get`."""
+        return self.get(documents_only(name or self._default), create=create)
+
+    def chosen(self, names: Sequence[str] | None) -> list[str]:
+        """The names given, the default's where none are."""
+        return list(names) if names else [self._default]
+
+    def versions(self, names: Sequence[str]) -> tuple[tuple[str, int], ...]:
+        """What differs from before whenever anybody has written to one of the collections; microseconds each."""
+        return tuple((name, self.get(name).catalog.version()) for name in names)
 
     def missing(self, name: str) -> NoCollectionError:
         """What is raised for a collection that is not there."""
@@ -119,7 +134,7 @@ class OpenCollections:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
                 raise
             raise InputError(f"there is a collection {name!r} already", hint="choose another name") from error
-        sync_folder(self.folder)
+        sync(self.folder)
         return False
 
     def _let_go(self, name: str) -> Callable[[], None]:

@@ -134,22 +134,7 @@ class SegmentStore:
 
     def seal(self, identity: Identity) -> None:
         """Turn the pending vectors into a segment, together with segments of similar size."""
-        with self._swapping:
-            rows, dead = self._readable()
-            with self._catalog.reading() as db:
-                pending = vectors.pending_vectors(db, identity.dim)
-            merged = self._to_merge(rows, len(pending.chunk_ids), dead)
-            part = self._merged(identity, pending, merged, dead)
-            self._swap(
-                identity,
-                _Swap(
-                    retired=merged,
-                    part=part,
-                    plans=_quick_plans(len(part.chunk_ids), identity.dim),
-                    sealed_up_to=pending.last_sequence,
-                    purged=self._dead_rows(merged, dead),
-                ),
-            )
+        self._rewrite(identity, _quick_plans, choose=self._to_merge)
 
     def compaction_due(self, identity: Identity) -> bool:
         """Whether one segment in the place of all would be searched faster or take clearly less room."""
@@ -164,7 +149,7 @@ class SegmentStore:
 
     def compact(self, identity: Identity) -> None:
         """Make one segment of everything, without deleted rows, with the plan that is wanted for its size."""
-        self._rewrite(identity, self._applied())
+        self._rewrite(identity, _plans_of(self._applied()))
 
     def apply(self, identity: Identity, plan: Plan, *, recall: float) -> None:
         """Rewrite everything to `plan`, for good: later compactions keep it.
@@ -186,7 +171,7 @@ class SegmentStore:
         def remember(db: apsw.Connection) -> None:
             vectors.push_plan(db, json.dumps(plan.to_json()), recall)
 
-        self._rewrite(identity, plan, accept=accept, plan_change=remember)
+        self._rewrite(identity, _plans_of(plan), accept=accept, plan_change=remember)
 
     def roll_back(self, identity: Identity) -> Plan | None:
         """Go back to the plan before the one applied last; None when that is to choose by size.
@@ -198,7 +183,7 @@ class SegmentStore:
         if not applied:
             raise InputError("no plan was applied to this collection, there is nothing to go back to")
         before = plan_from_json(json.loads(applied[-2]), dim=identity.dim) if len(applied) > 1 else None
-        self._rewrite(identity, before, plan_change=vectors.pop_plan)
+        self._rewrite(identity, _plans_of(before), plan_change=vectors.pop_plan)
         return before
 
     def wanted_plan(self, count: int, dim: int) -> Plan:
@@ -215,22 +200,26 @@ class SegmentStore:
     def _rewrite(
         self,
         identity: Identity,
-        plan: Plan | None,
+        plans: Callable[[int, int], list[Plan]],
         *,
+        choose: Callable[[list[SegmentRow], int, Ids], list[SegmentRow]] = lambda rows, _pending, _dead: rows,
         accept: Callable[[Segment], None] = lambda _: None,
         plan_change: Callable[[apsw.Connection], None] = lambda _: None,
     ) -> None:
+        """Make one segment of the pending vectors and the rows of those that `choose` takes, to `plans` for so many
+        vectors of a dimension."""
         with self._swapping:
             rows, dead = self._readable()
             with self._catalog.reading() as db:
                 pending = vectors.pending_vectors(db, identity.dim)
+            rows = choose(rows, len(pending.chunk_ids), dead)
             part = self._merged(identity, pending, rows, dead)
             self._swap(
                 identity,
                 _Swap(
                     retired=rows,
                     part=part,
-                    plans=[plan] if plan else _recommended(len(part.chunk_ids), identity.dim),
+                    plans=plans(len(part.chunk_ids), identity.dim),
                     sealed_up_to=pending.last_sequence,
                     purged=self._dead_rows(rows, dead),
                     accept=accept,
@@ -382,6 +371,11 @@ def _recommended(count: int, dim: int) -> list[Plan]:
     if not count:
         return []
     return list(takewhile(lambda plan: not is_exact(plan), suitable_plans(count, dim)))
+
+
+def _plans_of(applied: Plan | None) -> Callable[[int, int], list[Plan]]:
+    """The plan that was applied, for any number of vectors; without one, those for their number."""
+    return _recommended if applied is None else lambda _count, _dim: [applied]
 
 
 def _quick_plans(count: int, dim: int) -> list[Plan]:

@@ -4,139 +4,40 @@ Precedence: arguments > environment > `.env` > configuration file (TOML) > defau
 are the settings' own in capitals after `RAGSTONE_`; a few well-known names (`OPENAI_API_KEY`, `PORT`, …) are
 read too. An unknown name after our prefix, or in the file, is an error that names the nearest real one.
 
-Knows no other part of ragstone but its errors. Only the engine and the edges read it: domain code takes
-plain arguments.
+Only the engine and the edges read it: domain code takes plain arguments.
 """
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import logging
 import os
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
-from dotenv.parser import parse_stream
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
 from ragstone.errors import SettingsError
 from ragstone.index.plans import USUAL_RECALL
-from ragstone.logs import COMPONENTS
+from ragstone.setting_sources import PREFIX, SUPERSEDED, WELL_KNOWN, Found, every_source, xdg_folder
+from ragstone.setting_values import (
+    Endpoint,
+    FullPath,
+    Listed,
+    LogFormat,
+    LogLevel,
+    LogLevels,
+    LogOutput,
+    ModelName,
+    Networks,
+    Origins,
+    RedisUrl,
+    WebhookUrl,
+)
 
 logger = logging.getLogger("ragstone")
 
-PREFIX = "RAGSTONE_"
-FILE_NAME = "ragstone.toml"
 MASK = "********"
-
-
-def xdg_folder(variable: str, fallback: str, environ: Mapping[str, str]) -> Path:
-    """`<variable>/ragstone`, or `<home>/<fallback>/ragstone` where it is unset or, as XDG says, relative."""
-    base = environ.get(variable, "")
-    if base and Path(base).is_absolute():
-        return Path(base) / "ragstone"
-    home = environ.get("HOME")
-    try:
-        return (Path(home) if home else Path.home()) / fallback / "ragstone"
-    except RuntimeError as error:
-        raise SettingsError(
-            "no home folder to keep data in: HOME is not set and the user has none",
-            hint="name a folder with --data-dir or RAGSTONE_DATA_DIR",
-        ) from error
-
-
-def _full_path(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
-
-
-def _endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be an http:// or https:// address")
-    if parts.username or parts.password:
-        raise ValueError("must not hold a user name or password; the key has a setting of its own")
-    return url.rstrip("/")
-
-
-def _webhook(url: str) -> str:
-    _endpoint(url)
-    return url  # as it is: a receiver may tell /hook and /hook/ apart
-
-
-def _redis(url: SecretStr) -> SecretStr:
-    parts = urlsplit(url.get_secret_value())
-    if parts.scheme.removesuffix("+cluster") not in {"redis", "rediss", "unix"}:
-        raise ValueError(
-            "must begin with redis://, rediss://, unix://, redis+cluster:// or rediss+cluster://"
-        )
-    return url
-
-
-def _model_name(name: str) -> str:
-    """`english` and `multilingual` are the names an earlier service used, in any case."""
-    named = name.lower()
-    return {"english": "minilm", "multilingual": "multilingual"}.get(named, name)
-
-
-def _listed(value: object) -> object:
-    """`a, b` as a list."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _networks(listed: tuple[str, ...]) -> tuple[str, ...]:
-    for entry in listed:
-        ipaddress.ip_network(entry)  # its ValueError says what is wrong
-    return listed
-
-
-def _origins(listed: tuple[str, ...]) -> tuple[str, ...]:
-    for entry in listed:
-        parts = urlsplit(entry)
-        if (
-            entry != f"{parts.scheme}://{parts.netloc}"
-            or parts.scheme not in {"http", "https"}
-            or not parts.netloc
-        ):
-            raise ValueError(
-                "each must be as a browser says it: https://example.org or http://localhost:3000"
-            )
-    return listed
-
-
-def _component_levels(listed: tuple[str, ...]) -> tuple[str, ...]:
-    for entry in listed:
-        component, _, level = entry.partition("=")
-        if component not in COMPONENTS or level not in get_args(LogLevel):
-            known = ", ".join(COMPONENTS)
-            raise ValueError(f"each must be component=level, as server=debug; components are {known}")
-    return listed
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-FullPath = Annotated[Path, AfterValidator(_full_path)]
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
-WebhookUrl = Annotated[str, AfterValidator(_webhook)]
-RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
-LogLevel = Literal["debug", "info", "warning", "error"]
-Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class Settings(BaseModel):
@@ -154,7 +55,7 @@ class Settings(BaseModel):
         description="collection that commands work on",
     )
 
-    model: Annotated[str, AfterValidator(_model_name)] = Field(
+    model: ModelName = Field(
         default="minilm",
         min_length=1,
         description="embedding model: minilm (built in), multilingual, an ONNX folder, a hub name, or openai:<model>",
@@ -313,10 +214,10 @@ class Settings(BaseModel):
     allowed_hosts: Listed = Field(
         default=(), description="further names that serve answers to, as in the address bar: docs.example.org"
     )
-    allowed_origins: Annotated[Listed, AfterValidator(_origins)] = Field(
+    allowed_origins: Origins = Field(
         default=(), description="sites whose pages may use the service (CORS): https://example.org"
     )
-    trusted_proxies: Annotated[Listed, AfterValidator(_networks)] = Field(
+    trusted_proxies: Networks = Field(
         default=(), description="addresses or networks of proxies whose X-Forwarded-For is believed"
     )
     # An answer costs 10: with 600 these are the 60 questions a minute of the service of old. The page searches while
@@ -352,16 +253,12 @@ class Settings(BaseModel):
     webhook_secret: SecretStr | None = Field(
         default=None, description="key that webhooks are signed with, as Standard Webhooks has it (whsec_…)"
     )
-    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
-        default="info", description="least level written to <data_dir>/logs"
-    )
-    log_levels: Annotated[Listed, AfterValidator(_component_levels)] = Field(
+    log_level: LogLevel = Field(default="info", description="least level written to <data_dir>/logs")
+    log_levels: LogLevels = Field(
         default=(), description="other levels for components: server=debug,access=warning"
     )
-    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
-        default="text", description="form of log lines"
-    )
-    log_output: Annotated[Literal["file", "stderr"], BeforeValidator(_lower)] = Field(
+    log_format: LogFormat = Field(default="text", description="form of log lines")
+    log_output: LogOutput = Field(
         default="file",
         description="where log lines go: <data_dir>/logs, or standard error as containers want it",
     )
@@ -402,7 +299,7 @@ class Settings(BaseModel):
         environ = os.environ if environ is None else environ
         working_dir = Path.cwd() if working_dir is None else Path(working_dir)
         found: dict[str, Found] = {}
-        for item in _every_source(config_file, overrides or {}, environ, working_dir):
+        for item in every_source(config_file, overrides or {}, environ, working_dir, fields=cls.model_fields):
             found.setdefault(item.field, item)  # sources come strongest first
         values = {name: item.value for name, item in found.items()}
         values.setdefault("data_dir", xdg_folder("XDG_DATA_HOME", ".local/share", environ))
@@ -418,183 +315,6 @@ class Settings(BaseModel):
                     "%s is deprecated, its new name is %s (found: %s)", item.name, own, item.origin
                 )
         return settings
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A value for `field` as it stood somewhere; `name` is what it was called there."""
-
-    field: str
-    value: object
-    name: str
-    origin: str
-
-
-def _every_source(
-    config_file: str | Path | None,
-    overrides: Mapping[str, object],
-    environ: Mapping[str, str],
-    working_dir: Path,
-) -> Iterator[Found]:
-    """All values, strongest source first. Every source is read, so that a mistake in any is reported."""
-    yield from _from_arguments(overrides)
-    yield from _from_environment(environ, lambda name: f"environment variable {name}")
-    dotenv = working_dir / ".env"
-    if dotenv.is_file():
-        yield from _from_dotenv(dotenv)
-    path = _config_path(config_file, environ, working_dir)
-    if path is not None:
-        yield from _from_toml(path)
-
-
-def _from_arguments(overrides: Mapping[str, object]) -> Iterator[Found]:
-    for name, value in overrides.items():
-        if name not in Settings.model_fields:
-            raise _unknown(name, "an argument", list(Settings.model_fields))
-        if value is not None:
-            yield Found(name, value, name, "argument")
-
-
-# Names that users of earlier services and of OpenAI's client already have set, and what they set here.
-WELL_KNOWN: Mapping[str, str] = {
-    "OPENAI_API_KEY": "chat_api_key",
-    "OPENAI_BASE_URL": "chat_base_url",
-    "OPENAI_ORG_ID": "chat_organization",
-    "OPENAI_MODEL": "chat_model",
-    "MAX_CONTEXT_LENGTH": "max_context_length",
-    "ENABLE_STREAMING": "enable_streaming",
-    "ENABLE_METRICS": "enable_metrics",
-    "DEFAULT_K_DOCUMENTS": "answer_k",
-    "RAG_CPU_THREADS": "model_threads",
-    "RAG_DEVICE": "device",
-    "RAG_DISABLE": "disable_sources",
-    "RAG_EXECUTOR_WORKERS": "executor_workers",
-    "RAG_MODEL": "model",
-    "HOST": "host",
-    "PORT": "port",
-    "LOG_LEVEL": "log_level",
-}
-
-# Tables of an earlier service's file whose keys are settings under the table's name: `[memory] cleanup_interval`.
-TABLES = frozenset({"memory"})
-
-# Those of earlier services: they work, and loading says what they are called now.
-SUPERSEDED = frozenset(
-    {
-        "MAX_CONTEXT_LENGTH",
-        "ENABLE_STREAMING",
-        "ENABLE_METRICS",
-        "DEFAULT_K_DOCUMENTS",
-        "RAG_CPU_THREADS",
-        "RAG_DEVICE",
-        "RAG_DISABLE",
-        "RAG_EXECUTOR_WORKERS",
-        "RAG_MODEL",
-    }
-)
-# What earlier services were told besides, and what takes its place.
-GONE: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("FAISS_INDEX_PATH", "FAISS_METADATA_PATH"),
-        "take the index over with `ragstone import faiss <its folder>`",
-    ),
-    "RELOAD": "serve follows what other processes commit by itself",
-}
-
-
-def _from_environment(variables: Mapping[str, str], origin: Callable[[str], str]) -> Iterator[Found]:
-    """Our own names first, so that they win over the well-known ones. An empty value counts as unset."""
-    own = {PREFIX + field.upper(): field for field in Settings.model_fields}
-    for name, value in variables.items():
-        if name in own:
-            if value:
-                yield Found(own[name], value, name, origin(name))
-        elif name.upper().startswith(PREFIX):
-            raise _unknown(name, origin(name), list(own))
-    for name, field in WELL_KNOWN.items():
-        if variables.get(name):
-            yield Found(field, variables[name], name, origin(name))
-    for name, instead in GONE.items():
-        if variables.get(name):
-            logger.warning("%s is not read any more: %s (found: %s)", name, instead, origin(name))
-
-
-def _from_dotenv(path: Path) -> Iterator[Found]:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            bindings = list(parse_stream(stream))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}", hint="mend or remove it") from error
-    lines: dict[str, int] = {}
-    values: dict[str, str] = {}
-    for binding in bindings:
-        if binding.error:
-            raise SettingsError(
-                f"{path} line {binding.original.line}: not of the form NAME=value",
-                hint="quote a value that holds spaces or #",
-            )
-        if binding.key is not None:
-            lines[binding.key] = binding.original.line
-            values[binding.key] = binding.value or ""
-    yield from _from_environment(values, lambda name: f"{path} line {lines[name]} ({name})")
-
-
-def _config_path(
-    config_file: str | Path | None, environ: Mapping[str, str], working_dir: Path
-) -> Path | None:
-    """The one configuration file: the one named, else the folder's, else the user's, else None."""
-    if config_file is not None:
-        path = working_dir / Path(config_file).expanduser()
-        if not path.is_file():
-            raise SettingsError(
-                f"no configuration file at {path}", hint="give --config an existing TOML file"
-            )
-        return path
-    for path in (working_dir / FILE_NAME, _user_config(environ)):
-        if path.is_file():
-            return path
-    return None
-
-
-def _user_config(environ: Mapping[str, str]) -> Path:
-    return xdg_folder("XDG_CONFIG_HOME", ".config", environ) / "config.toml"
-
-
-def _from_toml(path: Path) -> Iterator[Found]:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}", hint="mend or remove it") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(
-            f"{path} is not TOML: {error}", hint='a setting is one line: port = 8000 or model = "minilm"'
-        ) from error
-    for name, value in _without_tables(table):
-        if name not in Settings.model_fields:
-            raise _unknown(name, str(path), list(Settings.model_fields))
-        if name == "data_dir" and isinstance(value, str):  # relative to the file, wherever it is read from
-            value = str(path.parent / Path(value).expanduser())
-        yield Found(name, value, name, str(path))
-
-
-def _without_tables(table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """The file's values by setting; those of a table in `TABLES` get its name before theirs."""
-    for name, value in table.items():
-        if name in TABLES and isinstance(value, dict):
-            for key, inner in value.items():
-                yield f"{name}_{key}", inner
-        else:
-            yield name, value
-
-
-def _unknown(name: str, origin: str, known: list[str]) -> SettingsError:
-    nearest = difflib.get_close_matches(
-        name.upper() if name.upper().startswith(PREFIX) else name.lower(), known, n=1
-    )
-    hint = f"did you mean {nearest[0]}? " if nearest else ""
-    return SettingsError(
-        f"unknown setting {name} (found: {origin})", hint=f"{hint}`ragstone config show` lists every setting"
-    )
 
 
 def _value_error(error: ValidationError, found: Mapping[str, Found]) -> SettingsError:

@@ -14,10 +14,10 @@ from ragstone.chunking.chunker import CHUNKER_VERSION, chunk_document
 from ragstone.collection import SEAL_ROWS, Collection
 from ragstone.errors import InputError
 from ragstone.expansions import acronyms_of
+from ragstone.filling import Prepared, commit_documents, embed_queue, identity_of, seal_tail
 from ragstone.index.segment_files import METRIC
-from ragstone.ingest import Prepared, commit_documents, embed_queue, identity_of, seal_tail
 from ragstone.links import name_keys
-from ragstone.store import documents, vectors
+from ragstone.store import documents, storing, vectors
 from ragstone.store.catalog import Identity
 from ragstone.types import (
     Block,
@@ -86,10 +86,10 @@ def _commit_with_vectors(collection: Collection, texts: Sequence[Text], rows: Ma
     with collection.catalog.transaction() as db:
         for text, row in zip(texts, rows, strict=True):
             # Removed first: a new vector for the same text must not leave the old one in its place.
-            documents.delete_documents(db, documents.known_ids(db, [text.uri]))
+            storing.delete_documents(db, documents.known_ids(db, [text.uri]))
             document = plain_document(text)
             chunk = Chunk(0, len(document.text), (), None, None, 0, f"{text.title}\n{document.text}")
-            stored = documents.put_document(
+            stored = storing.put_document(
                 db,
                 _source_of(text),
                 document,
@@ -122,9 +122,9 @@ def plain_document(text: Text) -> ParsedDocument:
     return ParsedDocument(text.text, tuple(blocks), text.title, "text", text.metadata)
 
 
-def _source_of(text: Text) -> documents.Source:
+def _source_of(text: Text) -> storing.Source:
     data = text.text.encode("utf-8", "surrogatepass")
-    return documents.Source(text.uri, len(data), time.time_ns(), hashlib.sha256(data).digest())
+    return storing.Source(text.uri, len(data), time.time_ns(), hashlib.sha256(data).digest())
 
 
 def checked_texts(

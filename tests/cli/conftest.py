@@ -10,7 +10,7 @@ import pytest
 
 from cli.shells import Finished, Run, Shell, new_shell, write_documents
 from ragstone.cli.app import main
-from ragstone.settings import PREFIX, WELL_KNOWN
+from ragstone.setting_sources import PREFIX, WELL_KNOWN
 from restored_logging import restored_logging
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import ragstone.filling
 import ragstone.ingest
 from crash.children import Board, Child, Ended, in_child
 from crash.command import Attempt, Try, main
@@ -30,7 +31,8 @@ CHECKED_BY_SEARCH = 60  # of thousands: a keyword search each
 
 
 def _small_steps() -> None:
-    vars(ragstone.ingest).update(COMMIT_SECONDS=COMMIT_SECONDS, EMBED_SLICE=EMBED_SLICE, SEAL_ROWS=SEAL_ROWS)
+    vars(ragstone.ingest).update(COMMIT_SECONDS=COMMIT_SECONDS)
+    vars(ragstone.filling).update(EMBED_SLICE=EMBED_SLICE, SEAL_ROWS=SEAL_ROWS)
 
 
 class Tree:

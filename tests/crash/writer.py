@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import ragstone.ingest
+import ragstone.filling
 from crash.children import Board
 from hashing_embedder import HashingEmbedder
 from importers.foreign_stores import Entry, vectors_of, write_llamaindex
@@ -293,7 +293,7 @@ def write_until_killed(
     home: Path, allowed: dict[int, list[int | None]], last: dict[int, int], seed: int, board: Board
 ) -> None:
     """See the module's docstring."""
-    vars(ragstone.ingest)["TAIL_ROWS"] = TAIL_ROWS
+    vars(ragstone.filling)["TAIL_ROWS"] = TAIL_ROWS
     (home / "folder").mkdir(exist_ok=True)
     with (
         Ragstone(home / "store", embedder=HashingEmbedder()) as engine,

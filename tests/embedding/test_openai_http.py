@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from loopback_server import Post, loopback_server
 from ragstone.embedding import load_embedder, openai_http
 from ragstone.embedding.minilm.model import wordpiece
 from ragstone.embedding.openai_http import REQUEST_TEXTS_MAX, HttpEmbedder
@@ -21,38 +21,20 @@ Answer = tuple[int, dict[str, str], bytes]
 KEY = "sk-secret-of-the-test"
 
 
-class Endpoint(ThreadingHTTPServer):
+@dataclass
+class Endpoint:
     """Answers each request with `answer(request body)`; remembers bodies and keys."""
 
-    daemon_threads = True
+    url: str = ""
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    answer: Callable[[dict[str, Any]], Answer] = field(default_factory=lambda: vectors_of)
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.bodies: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.answer: Callable[[dict[str, Any]], Answer] = vectors_of
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Endpoint
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.bodies.append(body)
-        self.server.keys.append(self.headers.get("Authorization"))
-        status, headers, data = self.server.answer(body) if self.path == "/v1/embeddings" else (404, {}, b"")
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(data)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-        """Keep the test's output clean."""
+    def answered(self, post: Post) -> Answer:
+        body = json.loads(post.body)
+        self.bodies.append(body)
+        self.keys.append(post.headers.get("authorization"))
+        return self.answer(body) if post.path == "/v1/embeddings" else (404, {}, b"")
 
 
 def vector_of(text: str) -> list[float]:
@@ -66,13 +48,10 @@ def vectors_of(body: dict[str, Any]) -> Answer:
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    server = Endpoint()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    seen = Endpoint()
+    with loopback_server(seen.answered) as address:
+        seen.url = f"{address}/v1"
+        yield seen
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import xml.etree.ElementTree as ET
@@ -23,7 +24,7 @@ from ragstone.index.plans import Effort, efforts, make_plan
 from ragstone.index.prospects import Prospects
 from ragstone.index.synthetic import clustered_vectors
 from ragstone.index.tuner import TuningProgress, held_out
-from ragstone.index.tuning_report import picture, read_results, write_results
+from ragstone.index.tuning_report import picture, write_results
 from ragstone.index.tuning_results import Targets, TuningResult, TuningRun, pareto_front
 from ragstone.types import Matrix
 
@@ -279,13 +280,13 @@ def test_targets_that_cannot_be_are_refused(given: dict[str, Any]) -> None:
         FAISSTuner(**given)
 
 
-def test_the_result_file_reads_back_equal(run: TuningRun, tmp_path: Path) -> None:
+def test_the_result_file_holds_the_best_result_and_the_whole_run(run: TuningRun, tmp_path: Path) -> None:
     best = FAISSTuner(DIM, min_recall=0.9).select_best(run)
     write_results(tmp_path / "run.json", run, best)
-    assert read_results(tmp_path / "run.json") == (run, best)
-    (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(InputError, match="no tuning results"):
-        read_results(tmp_path / "other.json")
+    held = json.loads((tmp_path / "run.json").read_text())
+    assert TuningResult.from_json(held) == best
+    assert tuple(map(TuningResult.from_json, held["run"]["results"])) == run.results
+    assert held["run"]["skipped"] == [plan.to_json() for plan in run.skipped]
     with pytest.raises(StoreError, match="cannot be written"):
         write_results(tmp_path / "none" / "run.json", run, best)
 

@@ -9,7 +9,7 @@ from guides import printed_by
 from ragstone.parallel.fetched import Fetched
 from ragstone.parallel.retriever import KEPT, KEPT_S, SOURCE_TIMEOUT_S, TOTAL_TIMEOUT_S, WORKERS
 from ragstone.parallel.runner import FAILURES, LEFT_BEHIND_MAX, RECOVERY_S
-from ragstone.settings import SUPERSEDED, WELL_KNOWN
+from ragstone.setting_sources import SUPERSEDED, WELL_KNOWN
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GUIDE = (REPOSITORY / "docs" / "parallel-retrieval.md").read_text()

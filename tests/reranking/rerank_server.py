@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from loopback_server import Post, loopback_server
 from reranking.overlap_model import overlap
 
 Answer = Callable[[dict[str, Any]], tuple[int, bytes]]
@@ -46,34 +46,19 @@ def rerank_server() -> Iterator[RerankServer]:
     """A server for the block."""
     seen = RerankServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.paths.append(self.path)
-            seen.bodies.append(body)
-            seen.keys.append(self.headers["Authorization"])
-            if seen.hang:
-                seen.release.wait(20)
-            status, content = seen.answer(body)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(post: Post) -> tuple[int, dict[str, str], bytes]:
+        body = json.loads(post.body)
+        seen.paths.append(post.path)
+        seen.bodies.append(body)
+        seen.keys.append(post.headers.get("authorization"))
+        if seen.hang:
+            seen.release.wait(20)
+        status, content = seen.answer(body)
+        return status, {}, content
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
-            """Say nothing."""
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A client that gave up is part of the tests."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        seen.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with loopback_server(answer) as address:
+        seen.url = f"{address}/v1"
         try:
             yield seen
         finally:
             seen.release.set()
-            server.shutdown()
-            thread.join()

@@ -10,7 +10,7 @@ import pytest
 from ragstone.embedding import load_embedder
 from ragstone.engine import Ragstone
 from ragstone.types import Embedder
-from server.live import LiveService, running, write_library
+from server.live import DrippingModel, LiveService, running, write_library
 
 
 @pytest.fixture(scope="session")
@@ -43,5 +43,21 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory, library: Path, embedder: 
 @pytest.fixture(scope="session")
 def service(data_dir: Path, embedder: Embedder) -> Iterator[LiveService]:
     with Ragstone(data_dir, embedder=embedder) as engine, running(engine) as live:
+        live.wait_ready()
+        yield live
+
+
+@pytest.fixture
+def model() -> DrippingModel:
+    return DrippingModel()
+
+
+@pytest.fixture
+def chatting(data_dir: Path, embedder: Embedder, model: DrippingModel) -> Iterator[LiveService]:
+    """A service whose answers come from `model`; an answer may take 2 s."""
+    with (
+        Ragstone(data_dir, embedder=embedder, chat_model=model) as engine,
+        running(engine, answer_limit_s=2.0) as live,
+    ):
         live.wait_ready()
         yield live

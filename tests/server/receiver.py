@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from loopback_server import Post, loopback_server
 
 
 @dataclass
@@ -21,28 +21,11 @@ class Receiver:
 
 @contextmanager
 def receiving(receiver: Receiver) -> Iterator[Receiver]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            place = min(len(receiver.taken), len(receiver.statuses) - 1)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            receiver.taken.append((headers, body))
-            self.send_response(receiver.statuses[place])
-            if receiver.location:
-                self.send_header("Location", receiver.location)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def answer(post: Post) -> tuple[int, dict[str, str], bytes]:
+        place = min(len(receiver.taken), len(receiver.statuses) - 1)
+        receiver.taken.append((dict(post.headers), post.body))
+        return receiver.statuses[place], {"Location": receiver.location} if receiver.location else {}, b""
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    receiver.url = f"http://127.0.0.1:{server.server_address[1]}/hook?from=ragstone"
-    try:
+    with loopback_server(answer) as address:
+        receiver.url = f"{address}/hook?from=ragstone"
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,22 +14,6 @@ from server.live import DrippingModel, LiveService, parse_event, running, wait_u
 
 QUESTION = {"question": "Who finished the third lighthouse?"}
 ENDLESS = 10_000
-
-
-@pytest.fixture
-def model() -> DrippingModel:
-    return DrippingModel()
-
-
-@pytest.fixture
-def chatting(data_dir: Path, embedder: Embedder, model: DrippingModel) -> Iterator[LiveService]:
-    """A service whose answers come from `model`; an answer may take 2 s."""
-    with (
-        Ragstone(data_dir, embedder=embedder, chat_model=model) as engine,
-        running(engine, answer_limit_s=2.0) as live,
-    ):
-        live.wait_ready()
-        yield live
 
 
 def test_sources_come_first_then_text_then_the_whole(chatting: LiveService, model: DrippingModel) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +25,7 @@ from ragstone.server.chat_socket import ChatLimits
 from ragstone.types import Embedder
 from server.keyed import HOURS, fill, keyed
 from server.live import DrippingModel, LiveService, running, wait_until
-from server.test_serving import PROGRAM
+from server.serving_process import serving_process
 
 QUESTION = "Who finished the third lighthouse?"
 LAST = {"done", "error", "cancelled"}
@@ -348,16 +345,7 @@ def test_a_signal_ends_conversations_before_connections_are_cut(
     data_dir: Path, library: Path, models_dir: Path, embedder: Embedder
 ) -> None:
     assert embedder.dim  # the fixture has made the model's files
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(data_dir), str(models_dir), str(library)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
+    with serving_process(data_dir, models_dir, library) as (process, url):
         with connect(url.replace("http", "ws") + "ws/chat", close_timeout=2) as connection:
             conversation = Chat(connection)
             process.send_signal(signal.SIGTERM)
@@ -365,9 +353,6 @@ def test_a_signal_ends_conversations_before_connections_are_cut(
             assert conversation.closed() == 1012
         out, err = process.communicate(timeout=10)
         assert (process.returncode, out.strip(), err) == (0, "closed", "")
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_many_conversations_at_once_leave_nothing_behind(data_dir: Path, embedder: Embedder) -> None:

@@ -37,22 +37,6 @@ def client(service: LiveService) -> Iterator[OpenAI]:
         yield client
 
 
-@pytest.fixture
-def model() -> DrippingModel:
-    return DrippingModel()
-
-
-@pytest.fixture
-def chatting(data_dir: Path, embedder: Embedder, model: DrippingModel) -> Iterator[LiveService]:
-    """A service whose answers come from `model`; an answer may take 2 s."""
-    with (
-        Ragstone(data_dir, embedder=embedder, chat_model=model) as engine,
-        running(engine, answer_limit_s=2.0) as live,
-    ):
-        live.wait_ready()
-        yield live
-
-
 def test_the_models_are_the_collections_and_the_embedding_model(client: OpenAI, embedder: Embedder) -> None:
     assert [model.id for model in client.models.list()] == ["ragstone", "ragstone:default", "minilm"]
     found = client.models.retrieve("minilm").model_dump()

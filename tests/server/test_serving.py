@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import socket
 import statistics
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -23,19 +20,7 @@ from ragstone.errors import InputError
 from ragstone.server.serving import GRACE_S, serve
 from ragstone.types import Embedder
 from server.live import wait_until
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from ragstone.embedding import load_embedder
-from ragstone.engine import Ragstone
-from ragstone.server.serving import serve
-data, models, library = sys.argv[1:]
-embedder = load_embedder("minilm", cache_dir=Path(models))
-with Ragstone(data, embedder=embedder) as engine:
-    serve(engine, port=0, paths=[library], announce=lambda url: print(url, flush=True))
-print("closed", flush=True)
-"""
+from server.serving_process import serving_process
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "::", "example.org", ""])  # noqa: S104
@@ -63,16 +48,7 @@ def test_a_signal_stops_the_service_and_closes_the_engine(
     data_dir: Path, library: Path, models_dir: Path, embedder: Embedder, number: signal.Signals
 ) -> None:
     assert embedder.dim  # the fixture has made the model's files, so the start below is a quick one
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(data_dir), str(models_dir), str(library)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
+    with serving_process(data_dir, models_dir, library) as (process, url):
         wait_until(lambda: _ready(url), "the service is ready")
         assert _usual_s(url) < 0.03  # 40 ms: a client's kernel waiting for a second packet
         process.send_signal(number)
@@ -80,9 +56,6 @@ def test_a_signal_stops_the_service_and_closes_the_engine(
         out, err = process.communicate(timeout=GRACE_S + 5)
         assert time.monotonic() - started_s < GRACE_S + 2
         assert (process.returncode, out.strip(), err) == (0, "closed", "")
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _usual_s(url: str) -> float:

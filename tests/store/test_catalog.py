@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragstone.errors import DamagedError, MismatchError, NotFoundError, StoreError
-from ragstone.store import documents, vectors
+from ragstone.store import documents, storing, vectors
 from ragstone.store.catalog import Catalog, Identity
 from ragstone.types import Block, BlockKind, Chunk, ParsedDocument
 
@@ -26,11 +26,11 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
 
 def put(
     catalog: Catalog, uri: str, text: str, spans: list[tuple[int, int]], context: str = ""
-) -> documents.Stored:
+) -> storing.Stored:
     document = ParsedDocument(text, (Block(BlockKind.PARAGRAPH, 0, max(1, len(text))),), "", "text")
     chunks = [Chunk(s, e, (), None, None, 3, context + text[s:e]) for s, e in spans]
     with catalog.transaction() as db:
-        return documents.put_document(db, documents.Source(uri, len(text), 0, b"\0" * 32), document, chunks)
+        return storing.put_document(db, storing.Source(uri, len(text), 0, b"\0" * 32), document, chunks)
 
 
 @given(data=st.data(), text=st.text(st.characters(codec="utf-8"), min_size=1, max_size=200))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragstone.errors import InputError
-from ragstone.store import documents
+from ragstone.store import documents, storing
 from ragstone.store.catalog import Catalog
 from ragstone.store.filters import Term, parse_filter
 from ragstone.types import Block, BlockKind, Chunk, DocumentInfo, MetadataValue, ParsedDocument
@@ -38,8 +38,8 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     with opened.transaction() as db:
         for uri, (title, kind, metadata) in FILES.items():
             document = ParsedDocument("text", (Block(BlockKind.PARAGRAPH, 0, 4),), title, kind, metadata)
-            source = documents.Source(uri, 4, 1_700_000_000_000_000_000, b"\0" * 32)
-            documents.put_document(db, source, document, [Chunk(0, 4, (), None, None, 3, f"{uri}\ntext")])
+            source = storing.Source(uri, 4, 1_700_000_000_000_000_000, b"\0" * 32)
+            storing.put_document(db, source, document, [Chunk(0, 4, (), None, None, 3, f"{uri}\ntext")])
     yield opened
     opened.close()
 

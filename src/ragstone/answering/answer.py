@@ -10,13 +10,14 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from ragstone.answering.chat_model import ChatModel
 from ragstone.answering.citations import check_citations
 from ragstone.answering.extractive import extract
 from ragstone.answering.grounding import Grounding, ground
-from ragstone.answering.kept_answers import KeptAnswers, answer_key
-from ragstone.answering.packing import CountTokens, pack
+from ragstone.answering.kept_answers import KeptAnswer, KeptAnswers, answer_key
+from ragstone.answering.packing import pack
 from ragstone.answering.passages import Passage, score_passages
 from ragstone.answering.prompt import NO_ANSWER, Prompt, build_prompt, standalone_question
 from ragstone.answering.templates import BUILT_IN, Templates
@@ -117,46 +118,23 @@ def answer_events(
         yield AnswerSources(())
         yield from _refusal(run, NOTHING_INDEXED)
         return
-    count_tokens = _token_counter(embedder)
-    prompt: Prompt | None = None
     with run.timed("pack"):
-        if chat_model is None:
-            run.hits = pack(
-                hits, budget=max_context_tokens, count_tokens=count_tokens, overhead=lambda hit: hit.title
-            )
-        else:
-            prompt = build_prompt(
-                question,
-                hits,
-                history=history,
-                templates=templates,
-                max_tokens=max_context_tokens,
-                count_tokens=count_tokens,
-            )
-            run.hits = prompt.sources
+        prompt = _packed(
+            run, question, hits, history, templates, max_context_tokens, chat=chat_model is not None
+        )
     yield AnswerSources(run.hits)
-    key, generation = "", None
+    keep: Callable[[Answer], None] | None = None
     if kept is not None and chat_model is not None:
         with run.timed("kept"):
-            key = answer_key(
-                question,
-                run.hits,
-                history=history,
-                templates=templates,
-                chat_model=chat_model.name,
-                embedder=embedder.model_id,
-            )
-            found, generation = kept.find(key, run.hits)
+            found, keep = _looked_up(run, question, history, templates, chat_model, kept)
         if found is not None:
             yield AnswerToken(found.text)
             yield run.done(found.text, found.citations(run.hits), model=found.model)
             return
     with run.timed("ground"):
-        grounding, ranked = _grounded(standalone_question(question, history), run, idf)
-        if reworded is not None:
-            other, other_ranked = _grounded(reworded, run, idf)
-            if other.probability > grounding.probability:
-                grounding, ranked = other, other_ranked
+        asked = standalone_question(question, history)
+        judged = [_grounded(wording, run, idf) for wording in (asked, reworded) if wording is not None]
+        grounding, ranked = max(judged, key=lambda one: one[0].probability)
     if cancelled is not None and cancelled():
         raise CancelledError("stopped before the answer")
     if not grounding.answerable:
@@ -164,20 +142,82 @@ def answer_events(
     elif chat_model is None or prompt is None:
         yield from _extractive(run, ranked)
     else:
-        answer = _generated(
-            run,
-            prompt,
-            ranked,
-            chat_model,
-            timeout_s=timeout_s,
-            max_tokens=max_answer_tokens,
-            cancelled=cancelled,
+        yield from _noted(
+            _generated(
+                run,
+                prompt,
+                ranked,
+                chat_model,
+                timeout_s=timeout_s,
+                max_tokens=max_answer_tokens,
+                cancelled=cancelled,
+            ),
+            keep,
         )
-        with contextlib.closing(answer):
-            for event in answer:
-                if isinstance(event, AnswerDone) and kept is not None and not event.answer.degraded:
-                    kept.keep(key, event.answer, generation)
-                yield event
+
+
+def _packed(
+    run: _Run,
+    question: str,
+    hits: Sequence[Hit],
+    history: Sequence[Turn],
+    templates: Templates,
+    max_tokens: int,
+    *,
+    chat: bool,
+) -> Prompt | None:
+    """What is put to a chat model, if there is one; either way the run has the hits that fit into the budget."""
+
+    def count_tokens(
+        text: str,
+    ) -> int:  # as the embedder's tokenizer splits it, never cut off at the model's limit
+        return len(run.embedder.token_spans(text))
+
+    if not chat:
+        run.hits = pack(hits, budget=max_tokens, count_tokens=count_tokens, overhead=lambda hit: hit.title)
+        return None
+    prompt = build_prompt(
+        question,
+        hits,
+        history=history,
+        templates=templates,
+        max_tokens=max_tokens,
+        count_tokens=count_tokens,
+    )
+    run.hits = prompt.sources
+    return prompt
+
+
+def _looked_up(
+    run: _Run,
+    question: str,
+    history: Sequence[Turn],
+    templates: Templates,
+    chat_model: ChatModel,
+    kept: KeptAnswers,
+) -> tuple[KeptAnswer | None, Callable[[Answer], None]]:
+    """What is kept for the same question over the same texts, and how to keep what will be written."""
+    key = answer_key(
+        question,
+        run.hits,
+        history=history,
+        templates=templates,
+        chat_model=chat_model.name,
+        embedder=run.embedder.model_id,
+    )
+    found, generation = kept.find(key, run.hits)
+    return found, partial(kept.keep, key, generation=generation)
+
+
+def _noted(
+    answer: Generator[AnswerEvent, None, None], keep: Callable[[Answer], None] | None
+) -> Generator[AnswerEvent, None, None]:
+    """The events as they are; an answer that lacks nothing is kept before it is handed on."""
+    with contextlib.closing(answer):
+        for event in answer:
+            if keep is not None and isinstance(event, AnswerDone) and not event.answer.degraded:
+                keep(event.answer)
+            yield event
 
 
 def _grounded(question: str, run: _Run, idf: Idf | None) -> tuple[Grounding, list[Passage]]:
@@ -251,8 +291,3 @@ def _refusal(
 ) -> Iterator[AnswerEvent]:
     yield AnswerToken(text)
     yield run.done(text, (), model=model, usage=usage)
-
-
-def _token_counter(embedder: Embedder) -> CountTokens:
-    """Tokens as the embedder's tokenizer splits them, never cut off at the model's limit."""
-    return lambda text: len(embedder.token_spans(text))

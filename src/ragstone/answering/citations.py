@@ -100,15 +100,20 @@ def _supported(claim: str, n: int, source: Hit, embedder: Embedder) -> Citation 
         if float(cosines.max()) < COSINE_MIN:
             return None
         best = passages[int(cosines.argmax())]
+    return citation(source, n, source.start + best.start, source.start + best.end)
+
+
+def citation(source: Hit, n: int, start: int, end: int) -> Citation:
+    """The citation of source `n` (from 1) that quotes characters `start` to `end` of its document."""
     return Citation(
         n=n,
         uri=source.uri,
         title=source.title,
         page=source.page,
         time_s=source.time_s,
-        start=source.start + best.start,
-        end=source.start + best.end,
-        quote=source.text[best.start : best.end],
+        start=start,
+        end=end,
+        quote=source.text[start - source.start : end - source.start],
     )
 
 

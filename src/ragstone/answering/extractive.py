@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ragstone.answering.citations import citation
 from ragstone.answering.lines import Span, below
 from ragstone.answering.passages import Passage, paired
 from ragstone.answering.structure import Role
@@ -43,7 +44,9 @@ def extract(hits: Sequence[Hit], ranked: Sequence[Passage]) -> tuple[str, tuple[
     """
     standing = [passage for passage in ranked if passage.stands]
     pieces = list(_pieces(hits, _choose(hits, _with_follower(hits, standing or ranked))))
-    citations = tuple(_citation(hits, piece.hit, span) for piece in pieces for span in piece.spans)
+    citations = tuple(
+        citation(hits[piece.hit], piece.hit + 1, *span) for piece in pieces for span in piece.spans
+    )
     return " ".join(f"{piece.text} [{piece.hit + 1}]" for piece in pieces), citations
 
 
@@ -153,17 +156,3 @@ def _joined(hits: Sequence[Hit], number: int, spans: Sequence[Span]) -> tuple[Sp
 def _slice(hits: Sequence[Hit], number: int, span: Span) -> str:
     hit = hits[number]
     return hit.text[span[0] - hit.start : span[1] - hit.start]
-
-
-def _citation(hits: Sequence[Hit], number: int, span: Span) -> Citation:
-    hit = hits[number]
-    return Citation(
-        n=number + 1,
-        uri=hit.uri,
-        title=hit.title,
-        page=hit.page,
-        time_s=hit.time_s,
-        start=span[0],
-        end=span[1],
-        quote=_slice(hits, number, span),
-    )

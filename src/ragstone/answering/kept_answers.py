@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ragstone.answering.citations import citation
 from ragstone.answering.templates import Templates
 from ragstone.cache.shared_results import SharedResults
 from ragstone.cache_levels import LRUCache, SharedCache
@@ -135,13 +136,4 @@ def _citation(sources: Sequence[Hit], n: int, start: int, end: int) -> Citation:
     source = sources[n - 1]
     if n < 1 or not source.start <= start < end <= source.start + len(source.text):
         raise ValueError(f"{start} to {end} is not in source {n}")
-    return Citation(
-        n=n,
-        uri=source.uri,
-        title=source.title,
-        page=source.page,
-        time_s=source.time_s,
-        start=start,
-        end=end,
-        quote=source.text[start - source.start : end - source.start],
-    )
+    return citation(source, n, start, end)

@@ -18,9 +18,9 @@ from ragstone import maintenance
 from ragstone.backup.archive import Archive, ArchivedCollection, Manifest, Moved, open_archive
 from ragstone.backup.work_folder import work_folder
 from ragstone.collection import MEMORY_SUFFIX, Collection, documents_only, holds_memories
+from ragstone.durable import sync_tree
 from ragstone.errors import CancelledError, DamagedError, DiskFullError, InputError, NotFoundError, StoreError
 from ragstone.open_collections import OpenCollections, require_name
-from ragstone.store.exchange import sync_tree
 
 # What comes on top of the archive: the keyword index, and the catalog's log while it is checked.
 ROOM_SHARE = 1.5

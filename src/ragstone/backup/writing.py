@@ -29,11 +29,11 @@ from ragstone.backup.archive import (
 )
 from ragstone.backup.work_folder import work_folder
 from ragstone.collection import SEGMENTS_FOLDER, Collection
+from ragstone.durable import sync
 from ragstone.errors import CancelledError, DamagedError, DiskFullError, InputError, StoreError
 from ragstone.index.segment_files import file_sha256, read_manifest
 from ragstone.store import documents, vectors
 from ragstone.store.catalog import translated
-from ragstone.store.exchange import sync_folder
 from ragstone.store.schema import schema_version
 from ragstone.store.vectors import SegmentRow
 from ragstone.version import __version__
@@ -209,7 +209,7 @@ def _put_in_place(draft: Path, target: Path) -> None:
             draft.replace(target)
     except FileExistsError as error:
         raise _exists(target) from error
-    sync_folder(target.parent)
+    sync(target.parent)
 
 
 def _exists(target: Path) -> InputError:

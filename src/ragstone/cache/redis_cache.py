@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
 
 from ragstone.cache.breaker import Breaker
-from ragstone.errors import InputError, SettingsError
+from ragstone.errors import InputError
+from ragstone.redis_url import CLUSTER, RedisPlace, client_options, redis_place, require_redis
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -25,14 +25,6 @@ PAUSE_S = 5.0
 VALUE_BYTES_MAX = 1 << 20
 CONNECTIONS_MAX = 16
 _SCANNED = 500  # keys looked at or deleted in one round trip
-
-_SCHEMES = {
-    "redis": "redis",
-    "rediss": "rediss",
-    "unix": "unix",
-    "redis+cluster": "redis",
-    "rediss+cluster": "rediss",
-}
 
 logger = logging.getLogger("ragstone.cache")
 
@@ -68,7 +60,7 @@ class RedisCache:
         self._opened: Redis | RedisCluster | None = None
         self._closed = False
         self._opening = threading.Lock()
-        _library()
+        require_redis("a shared cache on Redis")
 
     def __repr__(self) -> str:
         return f"RedisCache({self._place})"
@@ -190,24 +182,13 @@ class RedisCache:
             return self._opened
 
     def _open(self) -> Redis | RedisCluster:
-        redis = _library()
-        from redis.backoff import NoBackoff
-        from redis.cluster import RedisCluster
-        from redis.retry import Retry
+        from redis import Redis, RedisCluster
 
-        scheme, _, rest = self._url.partition("://")
-        options: dict[str, Any] = {
-            "socket_timeout": self._timeout_s,
-            "socket_connect_timeout": self._timeout_s,
-            "retry": Retry(NoBackoff(), 0),
-            "max_connections": CONNECTIONS_MAX,
-            "protocol": 2,
-        }
-        if scheme.endswith("+cluster"):
+        options = {**client_options(self._timeout_s), "max_connections": CONNECTIONS_MAX}
+        if self._place.scheme.endswith(CLUSTER):
             # It connects at once to learn which node has which keys.
-            return RedisCluster.from_url(f"{_SCHEMES[scheme]}://{rest}", **options)
-        client: Redis = redis.Redis.from_url(self._url, **options)
-        return client
+            return RedisCluster.from_url(self._url.replace(CLUSTER, "", 1), **options)
+        return Redis.from_url(self._url, **options)
 
     def _failed(self, error: Exception) -> None:
         if self._answers.failed():
@@ -223,46 +204,27 @@ class RedisCache:
             logger.info("the shared cache at %s answers again", self._place)
 
 
-def _library() -> Any:
-    try:
-        import redis
-    except ImportError as error:
-        raise SettingsError(
-            "a shared cache on Redis needs the redis package", hint="pip install 'ragstone[redis]'"
-        ) from error
-    return redis
-
-
 def _literal(text: str) -> str:
     """`text` as a pattern of Redis that matches nothing else."""
     return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)
 
 
-def _place(url: str) -> str:
-    """Scheme, host and port, or the socket's path; refuses what cannot be a Redis, without quoting it."""
+def _place(url: str) -> RedisPlace:
+    """Refuses what cannot be a Redis, without quoting it."""
     try:
-        parts = urlsplit(url)
-        port = parts.port
-        usable = parts.scheme in _SCHEMES and (
-            bool(parts.hostname) or (parts.scheme == "unix" and parts.path)
-        )
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        usable = False
-    if not usable:
+        place = redis_place(url)
+    except ValueError as error:
         raise InputError(
             "the shared cache's URL is not one of a Redis",
             hint="redis://HOST:6379/0, rediss:// with TLS, unix:///PATH, or redis+cluster://HOST:6379",
-        )
+        ) from error
     # An option there would win over ours, above all a timeout.
-    options = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - {"db"}
-    if options:
+    if place.options:
         raise InputError(
-            f"the shared cache's URL has options: {', '.join(sorted(options))}",
+            f"the shared cache's URL has options: {', '.join(place.options)}",
             hint="only db may stand there",
         )
-    if parts.scheme == "unix":
-        return f"unix://{parts.path}"
-    return f"{parts.scheme}://{parts.hostname}:{port or 6379}"
+    return place
 
 
 def _is_outage(reply: object) -> bool:

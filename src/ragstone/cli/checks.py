@@ -11,12 +11,12 @@ import time
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ragstone.cli import terminal
 from ragstone.cli.invocation import Invocation
 from ragstone.errors import NotFoundError, RagstoneError
 from ragstone.keys import KeyStore
+from ragstone.redis_url import redis_place
 from ragstone.version import __version__
 
 if TYPE_CHECKING:
@@ -190,9 +190,8 @@ def redis(settings: Settings) -> str:
         finally:
             cache.close()
         if not taken:
-            parts = urlsplit(url)
             raise RagstoneError(
-                f"the Redis of {name} at {parts.hostname}:{parts.port or 6379} does not answer or takes no values",
+                f"the Redis of {name} at {redis_place(url).address} does not answer or takes no values",
                 hint="is redis-server running there, with this password and with memory left? "
                 "Searches and answers work without it, memories that are shared do not",
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +16,11 @@ from ragstone.errors import InputError
 
 if TYPE_CHECKING:
     from ragstone.engine import Ragstone
+    from ragstone.importers.import_report import ImportReport
     from ragstone.importers.journal import Journal
     from ragstone.importers.records import ForeignStore
     from ragstone.importers.run import Options, Outcome
-    from ragstone.importers.take_over import ImportReport
+    from ragstone.settings import Settings
 
 LISTED = 20  # records left out that are shown; --json has them all
 
@@ -70,31 +71,18 @@ def import_store(
     The source is only read. The same command goes on after a stop and changes nothing when all is there;
     `ragstone rollback` undoes it. Exit status 1: some records could not be carried over.
     """
-    from ragstone.importers.formats import open_foreign
-    from ragstone.importers.redis_keys import is_address
-    from ragstone.importers.redis_store import FORMAT
-    from ragstone.importers.run import Options, already_moved
+    from ragstone.importers.journal import Journal
+    from ragstone.importers.run import Options
 
-    format_, place = _format_and_place(source)
     settings = invocation.of(context).settings()
-    fields = {"text_field": text_field, "vector_field": vector_field, "vector_type": vector_type}
-    if format_ == FORMAT or is_address(place):
-        _refuse("files", only=only, texts=texts, allow_pickle_layout=allow_pickle_layout or None)
-        store = _open_redis(format_, place, prefix, fields)
-    else:
-        _refuse("a Redis", prefix=prefix, **fields)
-        path = Path(place).expanduser().absolute()
-        moved = already_moved(settings.data_dir, settings.collection, path)
-        if moved is not None:
-            return _say_moved(moved, json_output=json_output)
-        store = open_foreign(
-            format_,
-            path,
-            only=only,
-            texts=texts,
-            allow_pickle=allow_pickle_layout,
-            work_folder=settings.data_dir,
-        )
+    store = _opened(
+        *_format_and_place(source),
+        _OfFiles(only, texts, allow_pickle_layout),
+        _OfRedis(prefix, text_field, vector_field, vector_type),
+        settings,
+    )
+    if isinstance(store, Journal):
+        return _say_moved(store, json_output=json_output)
     options = Options(model, reembed, dry_run, backup, in_place, shadow)
     with invocation.of(context).engine() as engine:
         outcome = _run(engine, store, options, settings.data_dir, json_output=json_output)
@@ -105,27 +93,58 @@ def import_store(
     return FAILED if outcome.report.left_out else 0
 
 
-def _open_redis(format_: str, url: str, prefix: str | None, fields: Mapping[str, str | None]) -> ForeignStore:
-    from ragstone.importers.formats import AUTO
-    from ragstone.importers.redis_store import FORMAT, open_redis
+@dataclass(frozen=True, slots=True)
+class _OfFiles:
+    """Options that only an import of files has; None and False are those that were not given."""
 
-    if format_ not in {FORMAT, AUTO}:  # the URL is not quoted: it may hold a password
-        raise InputError(
-            f"{format_} is read from files, not from a URL", hint=f"ragstone import {FORMAT} URL"
-        )
-    return open_redis(
-        url,
-        prefix=prefix,
-        text_field=fields["text_field"],
-        vector_field=fields["vector_field"],
-        vector_type=fields["vector_type"],
+    only: str | None
+    texts: Path | None
+    allow_pickle_layout: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _OfRedis:
+    """Options that only an import of a Redis has; None are those that were not given."""
+
+    prefix: str | None
+    text_field: str | None
+    vector_field: str | None
+    vector_type: str | None
+
+
+def _opened(
+    format_: str, place: str, of_files: _OfFiles, of_redis: _OfRedis, settings: Settings
+) -> ForeignStore | Journal:
+    """The store to read; the journal of the import, where an earlier one moved it away."""
+    from ragstone.importers.formats import AUTO, open_foreign
+    from ragstone.importers.redis_keys import is_address
+    from ragstone.importers.redis_store import FORMAT, open_redis
+    from ragstone.importers.run import already_moved
+
+    if format_ == FORMAT or is_address(place):
+        _refuse("files", of_files)
+        if format_ not in {FORMAT, AUTO}:  # the URL is not quoted: it may hold a password
+            raise InputError(
+                f"{format_} is read from files, not from a URL", hint=f"ragstone import {FORMAT} URL"
+            )
+        return open_redis(place, **asdict(of_redis))
+    _refuse("a Redis", of_redis)
+    path = Path(place).expanduser().absolute()
+    moved = already_moved(settings.data_dir, settings.collection, path)
+    return moved or open_foreign(
+        format_,
+        path,
+        only=of_files.only,
+        texts=of_files.texts,
+        allow_pickle=of_files.allow_pickle_layout,
+        work_folder=settings.data_dir,
     )
 
 
-def _refuse(of: str, **options: object) -> None:
-    """Raise for options that have no meaning here; None are those that were not given."""
-    for name, value in options.items():
-        if value is not None:
+def _refuse(of: str, options: _OfFiles | _OfRedis) -> None:
+    """Raise for options that have no meaning here."""
+    for name, value in asdict(options).items():
+        if value not in {None, False}:
             raise InputError(f"--{name.replace('_', '-')} is for {of}", hint="leave it out")
 
 

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, cast
 from ragstone.client import calls
 from ragstone.client.blocking import RECEIVED_BYTES
 from ragstone.client.heard import Heard
-from ragstone.client.service import RETRIES, TIMEOUT_S, Service, service_at
+from ragstone.client.service import Service, ServiceClient
 from ragstone.client.steps import Connect, Emit, Flow, HangUp, Pause, Read, Step, StreamEvent, T, Write
 
 P = ParamSpec("P")
@@ -153,7 +153,7 @@ def _stream(
     return method
 
 
-class AsyncClient:
+class AsyncClient(ServiceClient):
     """A service's calls as coroutines; arguments and errors are those of `Client`.
 
         client = AsyncClient("http://127.0.0.1:8000")
@@ -161,18 +161,6 @@ class AsyncClient:
 
     Cancelling the task of a call closes its connection, which stops the service's work.
     """
-
-    def __init__(
-        self,
-        url: str = "http://127.0.0.1:8000",
-        *,
-        key: str | None = None,
-        timeout_s: float = TIMEOUT_S,
-        retries: int = RETRIES,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self.service = service_at(url, key=key, timeout_s=timeout_s, retries=retries)
-        self._tls = tls
 
     search = _method(calls.search)
     ask = _method(calls.ask)

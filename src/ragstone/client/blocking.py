@@ -12,7 +12,7 @@ from typing import Concatenate, ParamSpec, Self, cast
 
 from ragstone.client import calls
 from ragstone.client.heard import Heard
-from ragstone.client.service import RETRIES, TIMEOUT_S, Service, service_at
+from ragstone.client.service import Service, ServiceClient
 from ragstone.client.steps import Connect, Emit, Flow, HangUp, Pause, Read, Step, StreamEvent, T, Write
 
 P = ParamSpec("P")
@@ -141,7 +141,7 @@ def _stream(
     return method
 
 
-class Client:
+class Client(ServiceClient):
     """A service's calls, blocking. Holds no connection, so it needs no closing and threads may share it.
 
         client = Client("http://127.0.0.1:8000")
@@ -151,18 +151,6 @@ class Client:
     for what is safe to repeat. `tls` replaces the system's trusted certificates. Raises `InputError` for an address or
     key that cannot be one.
     """
-
-    def __init__(
-        self,
-        url: str = "http://127.0.0.1:8000",
-        *,
-        key: str | None = None,
-        timeout_s: float = TIMEOUT_S,
-        retries: int = RETRIES,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self.service = service_at(url, key=key, timeout_s=timeout_s, retries=retries)
-        self._tls = tls
 
     search = _method(calls.search)
     ask = _method(calls.ask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -74,3 +75,19 @@ def service_at(url: str, *, key: str | None, timeout_s: float, retries: int) -> 
     if not timeout_s > 0 or retries < 0:
         raise InputError(f"timeout_s must be above 0 and retries at least 0, not {timeout_s} and {retries}")
     return Service(parts.scheme, parts.hostname, port, parts.path.rstrip("/"), key or "", timeout_s, retries)
+
+
+class ServiceClient:
+    """What the blocking and the asynchronous client are given; `tls` is None for the system's trusted certificates."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        retries: int = RETRIES,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.service = service_at(url, key=key, timeout_s=timeout_s, retries=retries)
+        self._tls = tls

@@ -22,7 +22,6 @@ _ENTRY: Final = struct.Struct("<4s6H3L5H2L")
 _END_MAGIC: Final = b"PK\x05\x06"
 _ENTRY_MAGIC: Final = b"PK\x01\x02"
 _END64_BYTES: Final = 76  # the ZIP64 end record and its locator stand between directory and end
-_FULL_32: Final = 0xFFFFFFFF
 _FLAG_ENCRYPTED: Final = 1
 
 # The end of a file that is enough to judge it: 20,000 entries of 200 bytes are 4 MB.
@@ -34,7 +33,6 @@ class ArchiveSurvey:
     """What an archive's directory declares. A size beyond 4 GiB counts as 4 GiB."""
 
     entries: int
-    packed_bytes: int
     unpacked_bytes: int
     encrypted: bool
 
@@ -49,18 +47,17 @@ def survey(tail: bytes, *, max_entries: int) -> ArchiveSurvey | None:
         return None
     _, _, _, _, _, directory_bytes, _, _ = _END.unpack_from(tail, at)
     position = tail.find(_ENTRY_MAGIC, max(0, at - directory_bytes - _END64_BYTES), at)
-    entries = packed = unpacked = 0
+    entries = unpacked = 0
     encrypted = False
     while 0 <= position <= at - _ENTRY.size and entries <= max_entries:
         fields = _ENTRY.unpack_from(tail, position)
         if fields[0] != _ENTRY_MAGIC:
             break
         entries += 1
-        packed += fields[8]
         unpacked += fields[9]
         encrypted = encrypted or bool(fields[3] & _FLAG_ENCRYPTED)
         position += _ENTRY.size + fields[10] + fields[11] + fields[12]
-    return ArchiveSurvey(entries, packed, unpacked, encrypted)
+    return ArchiveSurvey(entries, unpacked, encrypted)
 
 
 def suspicion(found: ArchiveSurvey, *, file_bytes: int, limits: ReadLimits) -> str:

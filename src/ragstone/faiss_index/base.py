@@ -6,8 +6,6 @@ Costs throughout: squared distance for l2, the negative inner product for ip and
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +17,7 @@ from ragstone.faiss_index.columns import BoolArray
 from ragstone.index.building import build_index, faiss_metric, search_parameters, takes_selector
 from ragstone.index.fast import Measured
 from ragstone.index.plans import Effort, Metric, Plan, bytes_per_vector, fitted_effort, is_exact, knob
+from ragstone.index.threads import one_thread
 from ragstone.types import Ids, Matrix, StoredMatrix, Vector
 
 faiss: Any = _faiss  # its stubs lack half of what is used here
@@ -33,17 +32,6 @@ _GATHER_SHARE_CODES = 0.1
 _OVERFETCH = 1.5
 # Types whose codes are learnt from the vectors, so that they want to be learnt again when there are many more.
 _UNTRAINED = frozenset({"Flat", "Flat,FP16", "HNSW", "LSH"})
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One OpenMP thread for FAISS in this block: two on a busy machine cost 4× (DESIGN). Per calling thread."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)

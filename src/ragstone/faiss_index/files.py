@@ -31,10 +31,11 @@ from typing import Any
 import faiss as _faiss
 import numpy as np
 
+from ragstone.durable import sync, sync_tree
 from ragstone.errors import DiskFullError, InputError, StoreError
 from ragstone.faiss_index.base import Base, opened_base
 from ragstone.faiss_index.columns import Column, JsonLines, Vectors, write_json_lines
-from ragstone.faiss_index.manifest import damaged, read_manifest, sync, write_manifest
+from ragstone.faiss_index.manifest import damaged, read_manifest, write_manifest
 from ragstone.faiss_index.options import Device, Options, options_from_json
 from ragstone.faiss_index.snapshot import Snapshot
 from ragstone.index.fast import Calibration
@@ -208,9 +209,7 @@ def _write_generation(snapshot: Snapshot, folder: Path) -> None:
     # What was said of rows that are gone is not written again.
     kept = [{} if dead is not None and dead[row] else record for row, record in enumerate(snapshot.metadata)]
     write_json_lines(kept, folder / "metadata.jsonl", folder / "metadata.u64")
-    for file in folder.iterdir():
-        sync(file)
-    sync(folder)
+    sync_tree(folder)
     sync(folder.parent)
 
 

@@ -29,9 +29,10 @@ from ragstone.faiss_index.input import (
     checked_ids,
     checked_metadata,
     checked_queries,
+    checked_query,
     checked_search,
     checked_vectors,
-    identifier,
+    identifiers,
 )
 from ragstone.faiss_index.options import Options, make_options, tuned
 from ragstone.faiss_index.snapshot import Filter, Record, Snapshot, first_snapshot
@@ -187,8 +188,7 @@ class FAISSIndex:
 
     def remove(self, ids: Iterable[Identifier] | Identifier) -> int:
         """Remove vectors for good; how many were there. Their space is taken back when they are half of all rows."""
-        names = [ids] if isinstance(ids, int | str | np.integer) else list(ids)
-        names = [identifier(name) for name in names]
+        names = identifiers(ids)
         with self._writing:
             opened = self._opened()
             row_of = self._rows(opened.snapshot)
@@ -225,10 +225,8 @@ class FAISSIndex:
         started = time.perf_counter()
         checked_search(k, threshold, recall)
         opened = self._opened()
-        queries = checked_queries(query, dim=opened.options.dim, metric=opened.options.metric)
-        if len(queries) != 1:
-            raise InputError(f"{len(queries)} queries in one search", hint="batch_search takes several")
-        (found,) = opened.found(queries, k, filter, recall)
+        asked = checked_query(query, dim=opened.options.dim, metric=opened.options.metric)
+        (found,) = opened.found(asked, k, filter, recall)
         hits = vector_hits(opened.snapshot, found, threshold)
         self._times_s.append(time.perf_counter() - started)
         return hits

@@ -61,6 +61,16 @@ def checked_queries(query: object, *, dim: int, metric: Metric) -> Matrix:
     return checked_vectors(given, dim=dim, metric=metric, name="query")
 
 
+def checked_query(query: object, *, dim: int, metric: Metric) -> Matrix:
+    """(1, dim) float32, as `checked_queries`; `InputError` for more than one."""
+    queries = checked_queries(query, dim=dim, metric=metric)
+    if len(queries) != 1:
+        raise InputError(
+            f"{len(queries)} queries in one search", hint="one at a time, or FAISSIndex.batch_search"
+        )
+    return queries
+
+
 def checked_ids(ids: Iterable[Identifier], count: int) -> list[Identifier]:
     """`count` ids, each a str or an int, no two equal. Raises `InputError` naming the first at fault."""
     if isinstance(ids, str | bytes):
@@ -74,6 +84,11 @@ def checked_ids(ids: Iterable[Identifier], count: int) -> list[Identifier]:
             raise InputError(f"the id {id_!r} comes twice in one call", hint="keep its last vector only")
         seen.add(id_)
     return checked
+
+
+def identifiers(ids: Iterable[Identifier] | Identifier) -> list[Identifier]:
+    """One id, or several. Raises `InputError` for what is none."""
+    return [identifier(id_) for id_ in ([ids] if isinstance(ids, int | str | np.integer) else ids)]
 
 
 def identifier(id_: object) -> Identifier:

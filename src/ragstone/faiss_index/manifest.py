@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ragstone.durable import replace_file
 from ragstone.errors import DamagedError, NotFoundError, StoreError
 
 
 def write_manifest(file: Path, body: Mapping[str, object]) -> None:
     """Put `body` in the file, durably. What it names must be durable before."""
     sha256 = hashlib.sha256(_canonical(body)).hexdigest()
-    draft = file.with_name(f"{file.name}.draft")
-    draft.write_text(json.dumps({"manifest": body, "sha256": sha256}, indent=1))
-    sync(draft)
-    draft.replace(file)
-    sync(file.parent)
+    replace_file(file, json.dumps({"manifest": body, "sha256": sha256}, indent=1))
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
@@ -45,15 +41,6 @@ def read_manifest(file: Path) -> dict[str, Any]:
 def damaged(file: Path, what: str) -> DamagedError:
     """The error for a file that is not what was saved."""
     return DamagedError(f"{file} {what}", hint="restore it from a backup, or build the index again")
-
-
-def sync(path: Path) -> None:
-    """Make a file's content, or a folder's entries, durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _canonical(body: object) -> bytes:

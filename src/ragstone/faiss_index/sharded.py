@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ragstone.durable import sync
 from ragstone.errors import InputError, NotFoundError
 from ragstone.faiss_index.columns import Identifier
 from ragstone.faiss_index.hits import VectorHit
@@ -28,11 +29,11 @@ from ragstone.faiss_index.index import FAISSIndex
 from ragstone.faiss_index.input import (
     checked_ids,
     checked_metadata,
-    checked_queries,
+    checked_query,
     checked_vectors,
-    identifier,
+    identifiers,
 )
-from ragstone.faiss_index.manifest import read_manifest, sync, write_manifest
+from ragstone.faiss_index.manifest import read_manifest, write_manifest
 from ragstone.faiss_index.snapshot import Filter, Record
 from ragstone.types import Ids
 
@@ -105,8 +106,7 @@ class ShardedFAISSIndex:
 
     def remove(self, ids: Iterable[Identifier] | Identifier) -> int:
         """As `FAISSIndex.remove`."""
-        names = [ids] if isinstance(ids, int | str | np.integer) else list(ids)
-        names = [identifier(name) for name in names]
+        names = identifiers(ids)
         with self._writing:
             return sum(self._each(lambda _, shard: shard.remove(names)))
 
@@ -121,12 +121,10 @@ class ShardedFAISSIndex:
     ) -> list[VectorHit]:
         """As `FAISSIndex.search`, of all shards at once; ties by shard, then by insertion."""
         # Not normalised here: every shard does it.
-        queries = checked_queries(query, dim=self._dim, metric="ip")
-        if len(queries) != 1:
-            raise InputError(f"{len(queries)} queries in one search", hint="search once for each")
+        asked = checked_query(query, dim=self._dim, metric="ip")
 
         def ask(_: str, shard: FAISSIndex) -> list[VectorHit]:
-            return shard.search(queries[0], k, threshold, filter=filter, recall=recall)
+            return shard.search(asked, k, threshold, filter=filter, recall=recall)
 
         moves = self._moves
         parts = self._each(ask)

@@ -15,10 +15,11 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ragstone.faiss_index.base import Base, build_base, costs, extended_base, one_thread, scan
+from ragstone.faiss_index.base import Base, build_base, costs, extended_base, scan
 from ragstone.faiss_index.columns import BoolArray, Column, Identifier, Json, ValueIndex, Vectors
 from ragstone.faiss_index.options import AUTO, Options
 from ragstone.index.plans import Effort, Metric
+from ragstone.index.threads import one_thread
 from ragstone.types import Ids, Matrix, Vector
 
 logger = logging.getLogger("ragstone.faiss_index")

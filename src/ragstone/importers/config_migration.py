@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ragstone.errors import InputError
-from ragstone.settings import GONE
+from ragstone.setting_sources import GONE
 
 Kind: TypeAlias = Literal["env", "yaml", "toml", "python"]
 IndexType: TypeAlias = Literal["HNSW", "OPQ+HNSW"]
 
 MAX_BYTES = 1 << 20  # a configuration is written by hand
-_INDENT = re.compile(r"[ ]*")
 _ENV = re.compile(
     r"(?P<head>\s*(?:export\s+)?)(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<equals>\s*=\s*)(?P<value>[^#\n]*)"
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ragstone.durable import replace_file, sync
 from ragstone.errors import DamagedError, InputError, StoreError
 from ragstone.importers.records import ForeignStore
 from ragstone.importers.take_over import origin
@@ -89,13 +89,7 @@ def read(folder: Path) -> Journal:
 def write(folder: Path, journal: Journal) -> None:
     """Put the journal on disk for good. Raises `OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"{FILE}.draft"
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump({"version": _VERSION, **asdict(journal)}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(folder / FILE)
-    sync_folder(folder)
+    replace_file(folder / FILE, json.dumps({"version": _VERSION, **asdict(journal)}, indent=1))
 
 
 def begin(
@@ -218,7 +212,7 @@ def move_source(folder: Path, journal: Journal) -> Journal:
     target = Path(journal.moved_to)
     if source.exists() and not target.exists():
         source.rename(target)
-        sync_folder(source.parent)
+        sync(source.parent)
     logger.info("Backed up old index to %s", target)
     journal = replace(journal, state="moved")
     write(folder, journal)
@@ -254,14 +248,5 @@ def _copy(base: Path, target: Path, files: Sequence[SourceFile]) -> None:
     if differences(draft, files):
         raise StoreError(f"{base} changed while it was copied", hint="close the program that uses it")
     draft.rename(target)
-    sync_folder(target.parent)
+    sync(target.parent)
     logger.info("Backed up old index to %s", target)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

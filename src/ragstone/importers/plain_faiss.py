@@ -19,7 +19,6 @@ from ragstone.importers.pickles import Made, read_pickle
 from ragstone.importers.records import TEXT_KEYS, ForeignStore, LeftOut, Losses, Record, new_record, text_of
 
 FORMAT = "faiss"
-DOCUMENTED = ("faiss.index", "documents.json", "metadata.json")
 _LINE_BYTES = 128 << 20  # one JSON line; the stream reader's own limit for a value
 _ID_KEYS = ("id", "_id", "doc_id", "chunk_id")
 

@@ -14,15 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ragstone.errors import InputError, RagstoneError, SettingsError, StoreError
+from ragstone.errors import InputError, RagstoneError, StoreError
 from ragstone.importers.records import printable
+from ragstone.redis_url import SCHEMES, client_options, redis_place, require_redis
 
 if TYPE_CHECKING:
     from redis import Redis
 
-SCHEMES = ("redis", "rediss", "unix")
 PASSWORD_VARIABLE = "REDISCLI_AUTH"  # noqa: S105 - where redis-cli looks for a password, too
 # A server under load answers a batch within seconds; one that takes longer has stopped answering.
 TIMEOUT_S = 30.0
@@ -41,10 +40,14 @@ Value: TypeAlias = Mapping[bytes, bytes] | bytes
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A Redis. `address` is its URL without user and password, always with port and database."""
+    """A Redis. `address` is its URL without user and password, always with port and database.
+
+    `password` is the one that stands outside of the URL, if there is such.
+    """
 
     url: str = field(repr=False)
     address: str
+    password: str | None = field(repr=False)
     has_password: bool
     timeout_s: float
 
@@ -73,27 +76,18 @@ def server_at(url: str, *, timeout_s: float = TIMEOUT_S) -> Server:
     Raises `InputError` for what is no URL of a Redis, without quoting it.
     """
     try:
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        database = options.pop("db", "") or (parts.path.strip("/") if parts.scheme != "unix" else "") or "0"
-        usable = parts.scheme in SCHEMES and database.isdecimal() and not options and not parts.fragment
-        usable = usable and bool(parts.path if parts.scheme == "unix" else parts.hostname)
-        port = parts.port
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        usable = False
-    if not usable:
+        place = redis_place(url)
+        if place.scheme not in SCHEMES or place.options:
+            raise ValueError("of a cluster, or with options")
+    except ValueError as error:
         raise InputError(
             "the URL is not one of a Redis",
             hint="redis://HOST:6379/0, rediss:// with TLS, or unix:///PATH?db=0; in a password write @ as %40,"
             f" # as %23, or leave it out and set {PASSWORD_VARIABLE}",
-        )
-    if parts.scheme == "unix":
-        address = f"unix://{unquote(parts.path)}?db={int(database)}"
-    else:
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        address = f"{parts.scheme}://{host}:{port or 6379}/{int(database)}"
-    has_password = parts.password is not None or PASSWORD_VARIABLE in os.environ
-    return Server(url, printable(address), has_password, timeout_s)
+        ) from error
+    address = f"{place}{'?db=' if place.socket else '/'}{place.database}"
+    password = None if place.has_password else os.environ.get(PASSWORD_VARIABLE)
+    return Server(url, printable(address), password, place.has_password or password is not None, timeout_s)
 
 
 @contextmanager
@@ -103,23 +97,13 @@ def connected(server: Server) -> Iterator[Redis]:
     Raises `SettingsError` without the redis package, `InputError` for a server that is no Redis, refuses the login or
     is part of a cluster, `StoreError` for one that cannot be reached or stops answering.
     """
-    try:
-        import redis
-    except ImportError as error:
-        raise SettingsError(
-            "a Redis needs the redis package", hint="pip install 'ragstone[redis]'"
-        ) from error
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
+    require_redis("a Redis")
+    import redis
 
-    options: dict[str, Any] = {
-        "socket_timeout": server.timeout_s,
-        "socket_connect_timeout": min(_CONNECT_S, server.timeout_s),
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-    }
-    if urlsplit(server.url).password is None:
-        options["password"] = os.environ.get(PASSWORD_VARIABLE)
+    options = client_options(server.timeout_s)
+    options["socket_connect_timeout"] = min(_CONNECT_S, server.timeout_s)
+    if server.password is not None:
+        options["password"] = server.password
     client: Redis = redis.Redis.from_url(server.url, **options)
     try:
         yield client

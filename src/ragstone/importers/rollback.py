@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragstone.durable import sync
 from ragstone.engine import Ragstone
 from ragstone.errors import DamagedError, NotFoundError, StoreError
 from ragstone.importers import journal as journals
@@ -82,7 +83,7 @@ def drop_collection(data_dir: Path, name: str) -> None:
     with WriterLock(folder / "lock").held():
         shutil.rmtree(removed, ignore_errors=True)  # of a rollback that was killed here
         folder.rename(removed)
-        journals.sync_folder(folder.parent)
+        sync(folder.parent)
     shutil.rmtree(removed)
 
 
@@ -134,7 +135,7 @@ def _put_back(found: Journal) -> bool:
     if found.moved_to is None or not Path(found.moved_to).exists() or Path(found.source).exists():
         return False
     Path(found.moved_to).rename(found.source)
-    journals.sync_folder(Path(found.source).parent)
+    sync(Path(found.source).parent)
     return True
 
 

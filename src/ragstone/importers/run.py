@@ -15,10 +15,11 @@ from pathlib import Path
 from ragstone.engine import Ragstone
 from ragstone.errors import DiskFullError, StoreError
 from ragstone.importers import journal as journals
+from ragstone.importers.import_report import ImportReport
 from ragstone.importers.journal import COPY, Journal
 from ragstone.importers.records import ForeignStore
 from ragstone.importers.shadow import Overlap, compare
-from ragstone.importers.take_over import ImportReport, NamedModel, named_model, require_room, take_over
+from ragstone.importers.take_over import NamedModel, named_model, require_room, take_over
 
 
 @dataclass(frozen=True, slots=True)

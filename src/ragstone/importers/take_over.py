@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from ragstone.embedding import load_embedder
 from ragstone.embedding.load import DEFAULT_MODEL, HTTP_PREFIX
 from ragstone.engine import Ragstone
 from ragstone.errors import CancelledError, DiskFullError, MismatchError
-from ragstone.importers.records import ForeignStore, LeftOut, Losses, Record, fingerprint, printable
+from ragstone.importers.import_report import ImportReport, Tally, notes, report
+from ragstone.importers.records import ForeignStore, LeftOut, Record, fingerprint, printable
 from ragstone.types import Metadata
 
 # Rows in one acknowledged batch: 32 MB at 1,024 dimensions. Each batch ends in a segment that later ones are merged
@@ -35,56 +36,8 @@ SPACE_FACTOR = 2
 _LEAST_SPACE_BYTES = 64 << 20
 # Squares of lengths in between are float32 numbers, so that scaling to unit length is exact.
 SHORTEST, LONGEST = 1e-18, 1e18
-_BUILT_IN_DIM = 384  # of the built-in model
 
 logger = logging.getLogger("ragstone.importers")
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What an import did, or would do where `dry_run`.
-
-    Counts are records of the source: `added`, `replaced` (changed since an earlier import) and `unchanged` come to
-    what the collection now holds of it; `left_out` are listed by id with the reason; `not_carried` counts
-    what has no place here. `gone` are documents of an earlier import that the source no longer has; they are kept.
-    `embedded` is the number of texts embedded, 0 unless that was asked for.
-    """
-
-    format: str
-    layout: str
-    source: str
-    collection: str
-    model: str
-    dim: int | None
-    metric: str
-    dry_run: bool
-    records: int
-    added: int
-    replaced: int
-    unchanged: int
-    gone: int
-    left_out: tuple[LeftOut, ...]
-    not_carried: dict[str, int]
-    notes: tuple[str, ...]
-    embedded: int
-    seconds: float
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What a run has seen so far."""
-
-    known: dict[str, str]
-    dim: int | None
-    with_vectors: bool
-    losses: Losses = field(default_factory=Losses)
-    seen: set[str] = field(default_factory=set)
-    records: int = 0
-    added: int = 0
-    replaced: int = 0
-    unchanged: int = 0
-    longest: float = 0.0
-    shortest: float = np.inf
 
 
 def take_over(
@@ -111,7 +64,7 @@ def take_over(
         logger.info("Detected %s index at %s", store.layout, store.place)
         require_room(store.files, data_dir)
     known = _known(engine)
-    tally = _Tally(known, store.dim, with_vectors=not reembed)
+    tally = Tally(known, store.dim, with_vectors=not reembed)
     records = store.read(tally.losses)
     if not reembed:
         tally.dim, records = _usual_dim(store, records)
@@ -134,8 +87,8 @@ def take_over(
     if not dry_run and tally.added + tally.replaced:
         logger.info("Created FAISS-backed vector index of %d imported records", tally.added + tally.replaced)
     searchable = model is not None and (model.dim is not None or name.startswith(HTTP_PREFIX))
-    notes = _notes(store, tally, name, searchable=searchable, dry_run=dry_run)
-    return _report(engine, store, tally, name, tuple(notes), embedded, started_s, dry_run=dry_run)
+    said = tuple(notes(store, tally, name, searchable=searchable, dry_run=dry_run))
+    return report(engine.stats(), store, tally, name, said, embedded, started_s, dry_run=dry_run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +179,7 @@ def _usual_dim(store: ForeignStore, records: Iterator[Record]) -> tuple[int | No
 
 
 def _usable(
-    records: Iterator[Record], tally: _Tally, came_from: str
+    records: Iterator[Record], tally: Tally, came_from: str
 ) -> Iterator[tuple[Record, Metadata, str]]:
     """The records to add, with metadata and what they are: `added`, `replaced` or `unchanged`."""
     for record in records:
@@ -243,7 +196,7 @@ def _usable(
         yield record, {**record.metadata, **own}, state
 
 
-def _fault(record: Record, tally: _Tally) -> str | None:
+def _fault(record: Record, tally: Tally) -> str | None:
     """Why a record cannot be carried over; None if it can."""
     if record.uri in tally.seen:
         return "its id occurs twice; the first one is carried over"
@@ -291,76 +244,8 @@ def _add(
     )
 
 
-def _count(batch: Sequence[tuple[Record, Metadata, str]], tally: _Tally) -> None:
+def _count(batch: Sequence[tuple[Record, Metadata, str]], tally: Tally) -> None:
     states = Counter(state for _, _, state in batch)
     tally.added += states["added"]
     tally.replaced += states["replaced"]
     tally.unchanged += states["unchanged"]
-
-
-# -- report --------------------------------------------------------------------------------------------------
-
-
-def _report(
-    engine: Ragstone,
-    store: ForeignStore,
-    tally: _Tally,
-    model: str,
-    notes: tuple[str, ...],
-    embedded: int,
-    started_s: float,
-    *,
-    dry_run: bool,
-) -> ImportReport:
-    stats = engine.stats()
-    return ImportReport(
-        format=store.format,
-        layout=store.layout,
-        source=store.place,
-        collection=stats.collection,
-        model=model if tally.with_vectors else stats.model or "the configured model",
-        dim=tally.dim if tally.with_vectors else stats.dim,
-        metric=store.metric,
-        dry_run=dry_run,
-        records=tally.records,
-        added=tally.added,
-        replaced=tally.replaced,
-        unchanged=tally.unchanged,
-        gone=sum(bool(mark) and uri not in tally.seen for uri, mark in tally.known.items()),
-        left_out=tuple(tally.losses.records),
-        not_carried=dict(tally.losses.parts),
-        notes=(*store.notes, *notes),
-        embedded=embedded,
-        seconds=time.monotonic() - started_s,
-    )
-
-
-def _notes(
-    store: ForeignStore, tally: _Tally, model: str, *, searchable: bool, dry_run: bool
-) -> Iterator[str]:
-    if not tally.with_vectors or tally.longest == 0:
-        return
-    if tally.longest - tally.shortest > 1e-3 * tally.longest and store.metric in {
-        "l2",
-        "ip",
-    }:  # 1e-3: float16's step
-        yield (
-            f"the source ranks by {'distance (L2)' if store.metric == 'l2' else 'inner product'} and its vectors"
-            f" differ in length ({tally.shortest:.3g} to {tally.longest:.3g}); here they are ranked by cosine, so"
-            " the order of hits can differ"
-        )
-    if searchable:
-        return
-    again = "import" if dry_run else "roll back and import"
-    if model.startswith("external:"):
-        built_in = f" ({DEFAULT_MODEL}, if all-MiniLM-L6-v2 made them)" if tally.dim == _BUILT_IN_DIM else ""
-        yield (
-            "the store does not say which model made its vectors: texts are found by keyword, and by meaning with a"
-            f" query's own vector; {again} with --model NAME{built_in}, or with --reembed to embed the texts with"
-            " your own model"
-        )
-    else:
-        yield (
-            f"the vectors are of {model}: to search by meaning, get that model as an ONNX folder, {again} with"
-            " --model FOLDER, or use --reembed to embed the texts with your own model"
-        )

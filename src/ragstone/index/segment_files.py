@@ -30,6 +30,7 @@ from typing import Any
 import faiss as _faiss
 import numpy as np
 
+from ragstone.durable import sync, sync_tree
 from ragstone.errors import DamagedError, DiskFullError, StoreError
 from ragstone.index import mapped_lists
 from ragstone.index.fast import build_first_good
@@ -84,9 +85,9 @@ def build_segment(
         draft.mkdir()
         manifest = _write_files(draft, chunk_ids[order], document_ids[order], vectors[order], model_id, plans)
         (draft / _MANIFEST).write_bytes(manifest)
-        _sync_tree(draft)
+        sync_tree(draft)
         draft.rename(folder / name)
-        _sync_folder(folder)
+        sync(folder)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
         if error.errno in {errno.ENOSPC, errno.EDQUOT} or _NO_SPACE in str(error):
@@ -283,21 +284,3 @@ def file_sha256(path: Path, stopped: threading.Event | None = None) -> str | Non
                 return None
             digest.update(block)
     return digest.hexdigest()
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in folder.iterdir():
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +18,6 @@ from ragstone.index.measuring import (
     Ground,
     Searcher,
     confirm,
-    faiss,
     latencies_ms,
     percentiles,
     stored_bytes,
@@ -27,6 +25,7 @@ from ragstone.index.measuring import (
 from ragstone.index.plans import Effort, Metric, Plan, efforts, fitted_effort
 from ragstone.index.prospects import Prospects
 from ragstone.index.synthetic import DEFAULT_SEED, clustered_vectors
+from ragstone.index.threads import one_thread
 from ragstone.index.tuning_results import (
     OBJECTIVES,
     Objective,
@@ -109,7 +108,7 @@ class FAISSTuner:
         """
         started_s = time.monotonic()
         given, asked, source = self._prepared(vectors, queries, n_vectors, n_queries)
-        with _one_thread():
+        with one_thread():
             ground = Ground(given, asked, self.metric)
             deadline_s = None if budget_s is None else started_s + budget_s
             trial = _Trial(self, ground, deadline_s=deadline_s)
@@ -311,15 +310,3 @@ class _Trial:
             self.results[place] = replace(result, reasons=(*result.reasons, error.message))
         else:
             self.results[place] = replace(result, confirmed=confirmed)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One OpenMP thread, for building too: on a busy machine two took 3 to 8 times as long (2,000 × 32, load 5 on two
-    cores), and a build that leaves a core free does not slow the searches that go on meanwhile."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragstone.errors import InputError, StoreError
+from ragstone.errors import StoreError
 from ragstone.index.plans import INDEX_TYPES
 from ragstone.index.tuning_results import Targets, TuningResult, TuningRun, pareto_front
 
@@ -36,19 +36,6 @@ def write_results(path: Path, run: TuningRun, best: TuningResult) -> None:
     takes it), with the whole run under `run`. Raises `StoreError` when it cannot be written."""
     record = {"format": FORMAT, **best.to_json(), "run": run.to_json()}
     _write(path, json.dumps(record, indent=1) + "\n")
-
-
-def read_results(path: Path) -> tuple[TuningRun, TuningResult]:
-    """(the run, its best result) from a file that `write_results` wrote. Raises `InputError` for any other file."""
-    try:
-        record = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the tuning results {path} cannot be read: {error}") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise InputError(
-            f"{path} holds no tuning results of format {FORMAT}", hint="ragstone tune --out FILE"
-        )
-    return TuningRun.from_json(record.get("run")), TuningResult.from_json(record)
 
 
 def write_picture(path: Path, run: TuningRun, best: TuningResult, targets: Targets) -> None:

@@ -110,21 +110,8 @@ class Skipped:
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back."""
+        """A JSON object."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, given: object) -> Skipped:
-        """What `to_json` wrote. Raises `InputError` naming the field that is wrong."""
-        entry = _object(given, "a skipped plan")
-        parameters = _object(entry.get("parameters"), "parameters")
-        why = _one_of(entry, "why", ("invalid", "pruned", "budget", "stopped"))
-        return cls(
-            str(entry.get("index_type")),
-            {name: _whole(parameters, name) for name in parameters},
-            cast(Literal["invalid", "pruned", "budget", "stopped"], why),
-            str(entry.get("reason", "")),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,25 +145,10 @@ class TuningRun:
         return any(plan.why == "stopped" for plan in self.skipped)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back."""
+        """A JSON object."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         listed = {name: [entry.to_json() for entry in plain[name]] for name in ("results", "skipped")}
         return plain | listed
-
-    @classmethod
-    def from_json(cls, given: object) -> TuningRun:
-        """The run that `to_json` wrote. Raises `InputError` naming the field that is missing or wrong."""
-        entry = _object(given, "a tuning run")
-        return cls(
-            results=tuple(TuningResult.from_json(one) for one in _list(entry, "results")),
-            skipped=tuple(Skipped.from_json(one) for one in _list(entry, "skipped")),
-            count=_whole(entry, "count"),
-            dim=_whole(entry, "dim"),
-            metric=cast(Metric, _one_of(entry, "metric", ("cosine", "ip", "l2"))),
-            queries=cast(QuerySource, _one_of(entry, "queries", ("given", "held out", "synthetic"))),
-            n_queries=_whole(entry, "n_queries"),
-            seconds=_number(entry, "seconds"),
-        )
 
 
 @dataclass(frozen=True, slots=True)

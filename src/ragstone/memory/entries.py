@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-from ragstone.store import documents
+from ragstone.store import counters, storing
 from ragstone.store.sql import first, row, rows
 
 
@@ -70,7 +70,6 @@ _TABLES = """
     ) STRICT;
     INSERT OR IGNORE INTO counters VALUES ('memory_changes', 0);
 """
-_CHANGED = "UPDATE counters SET value = value + 1 WHERE name = 'memory_changes'"
 
 _COLUMNS = (
     "m.document_id, m.chunk_id, m.tier, m.importance, m.created_s, m.last_accessed_s, m.access_count, m.expires_s,"
@@ -127,7 +126,7 @@ def insert(db: apsw.Connection, entry: MemoryEntry, *, words_sha256: bytes) -> N
             entry.refreshed,
         ),
     )
-    db.execute(_CHANGED)
+    counters.advance(db, "memory_changes")
 
 
 def live(db: apsw.Connection, now_s: float, *, tier: str | None = None) -> list[MemoryEntry]:
@@ -143,8 +142,7 @@ def live(db: apsw.Connection, now_s: float, *, tier: str | None = None) -> list[
 
 def changes(db: apsw.Connection) -> int:
     """A number that grows whenever an entry is added, removed or altered in what ranks it; not by recalls."""
-    (number,) = row(db, "SELECT value FROM counters WHERE name = 'memory_changes'")
-    return int(number)
+    return counters.value(db, "memory_changes")
 
 
 def ranking_rows(db: apsw.Connection) -> list[tuple[int, int, float, int, float, float | None, str]]:
@@ -198,9 +196,9 @@ def remove(db: apsw.Connection, document_ids: Iterable[int]) -> int:
         db.execute("DELETE FROM memory_entries WHERE document_id = ?", (document_id,))
         removed += db.changes()
         db.execute("UPDATE memory_entries SET superseded_by = NULL WHERE superseded_by = ?", (document_id,))
-        documents.delete_documents(db, [document_id])
+        storing.delete_documents(db, [document_id])
     if removed:
-        db.execute(_CHANGED)
+        counters.advance(db, "memory_changes")
     return removed
 
 
@@ -224,7 +222,7 @@ def update(db: apsw.Connection, document_id: int, **values: object) -> None:
     columns = ", ".join(f"{name} = ?" for name in values)
     bound: tuple[Any, ...] = (*values.values(), document_id)
     db.execute(f"UPDATE memory_entries SET {columns} WHERE document_id = ?", bound)
-    db.execute(_CHANGED)
+    counters.advance(db, "memory_changes")
 
 
 def _entry(fields: tuple[Any, ...]) -> MemoryEntry:

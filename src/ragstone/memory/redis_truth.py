@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ragstone.errors import InputError, LockedError, MismatchError, SettingsError, StoreError
+from ragstone.redis_url import client_options, redis_place, require_redis
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -104,25 +104,13 @@ class RedisTruth:
 
     def __init__(self, url: str, name: str, *, turn_s: float = TURN_S) -> None:
         """Connects with the first command. Raises `SettingsError` without the redis package or for a bad `url`."""
-        try:
-            import redis
-        except ImportError as error:
-            raise SettingsError(
-                "a memory in Redis needs the redis package", hint="pip install 'ragstone[redis]'"
-            ) from error
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
+        require_redis("a memory in Redis")
+        import redis
 
-        parts = urlsplit(url)
-        self.place = f"{parts.scheme}://{parts.hostname or parts.path}"
         try:
-            self._client: Redis = redis.Redis.from_url(
-                url,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=TIMEOUT_S,
-                retry=Retry(NoBackoff(), 0),  # a change that was sent twice would be refused the second time
-                protocol=2,
-            )
+            self.place = redis_place(url)
+            # Nothing is sent twice: a change would be refused the second time.
+            self._client: Redis = redis.Redis.from_url(url, **client_options(TIMEOUT_S))
         except ValueError as error:
             raise SettingsError(f"memory_redis_url: {error}", hint="redis://HOST:6380/0") from error
         self._errors = redis.RedisError

@@ -20,7 +20,7 @@ import apsw
 import numpy as np
 
 from ragstone.errors import StoreError
-from ragstone.ingest import seal_tail
+from ragstone.filling import seal_tail
 from ragstone.memory import entries, writing
 from ragstone.memory.redis_truth import TURN_S, RedisTruth, Since
 from ragstone.memory.statements import Statement

@@ -20,7 +20,7 @@ import numpy as np
 
 from ragstone.collection import Collection
 from ragstone.errors import InputError, LockedError, NotFoundError
-from ragstone.ingest import identity_of, seal_tail
+from ragstone.filling import identity_of, seal_tail
 from ragstone.memory import entries, gate, promotion, recalling, writing
 from ragstone.memory.audit import Audit, audit
 from ragstone.memory.entries import MemoryEntry

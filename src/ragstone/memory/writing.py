@@ -15,7 +15,7 @@ from ragstone.memory.entries import MemoryEntry
 from ragstone.memory.gate import ANSWERS_KEPT, Outcome, PairHashes, Verdict, is_answer
 from ragstone.memory.statements import Statement
 from ragstone.memory.tiers import Policy
-from ragstone.store import documents, vectors
+from ragstone.store import storing, vectors
 from ragstone.store.sql import rows
 from ragstone.types import Block, BlockKind, Chunk, ParsedDocument, Vector
 
@@ -94,13 +94,13 @@ def put_text(
 ) -> tuple[int, int]:
     """Write a text as a document of one chunk, with its vector; the ids of both."""
     data = statement.text.encode()
-    source = documents.Source(
+    source = storing.Source(
         f"memory:{uuid.uuid4().hex}", len(data), int(now_s * 1e9), hashlib.sha256(data).digest()
     )
     length = len(statement.text)
     document = ParsedDocument(statement.text, (Block(BlockKind.PARAGRAPH, 0, length),), "", "text", {})
     chunk = Chunk(0, length, (), None, None, 0, statement.text)
-    stored = documents.put_document(db, source, document, [chunk], acronyms=acronyms_of(statement.text))
+    stored = storing.put_document(db, source, document, [chunk], acronyms=acronyms_of(statement.text))
     vectors.add_vectors(db, stored.new_chunks, [stored.document_id], vector[None], [signs])
     return stored.document_id, stored.new_chunks[0]
 

@@ -16,12 +16,15 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from types import TracebackType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
 from ragstone.errors import CancelledError
 from ragstone.monitoring.monitor import PerformanceMonitor
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound="Monitored")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger("ragstone.monitoring")
 
@@ -84,6 +87,23 @@ class PerformanceTimer:
     ) -> None:
         """End, and record."""
         self.__exit__(kind, error, trace)
+
+
+class Monitored(Protocol):
+    """What has a monitor of its own."""
+
+    monitor: PerformanceMonitor
+
+
+def timed(method: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M, P], T]:
+    """The method, told to its object's monitor under its own name."""
+
+    @functools.wraps(method)
+    def told(self: M, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with PerformanceTimer(method.__name__, self.monitor):
+            return method(self, *args, **kwargs)
+
+    return told
 
 
 @overload

@@ -59,12 +59,7 @@ class CrossAnalysis:
 
     def __init__(self, rules: Sequence[Rule], *, name: str = "cross") -> None:
         self._rules = tuple(rules)
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """As given."""
-        return self._name
+        self.name = name
 
     def analyse(self, request: Request, found: Mapping[str, Found]) -> Found:
         """The sentences of the rules that apply. A source that did not answer mentions nothing."""

@@ -51,21 +51,12 @@ class GraphSource:
     ) -> None:
         """`version` is the graph's; without one nothing that it took part in is kept."""
         self._graph = graph
-        self._name = name
+        self.name = name
         self._top_k = top_k
-        self._version = version
-
-    @property
-    def name(self) -> str:
-        """As given."""
-        return self._name
+        self.version = version
 
     def fetch(self, request: Request) -> Found:
         """The nodes that fit the query, which holds the theme where the request was made from facts."""
         answer = self._graph.search(request.query, self._top_k)
         items = tuple(Item(node.id, node.text, node.score, details=node.details) for node in answer.nodes)
         return Found(items, answer.context, tuple(answer.rules))
-
-    def version(self) -> Hashable | None:
-        """As given."""
-        return self._version()

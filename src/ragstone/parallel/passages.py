@@ -33,17 +33,12 @@ class PassageSource:
         cosine in dense, BM25 in keyword mode. With `locale_field`, only documents are found whose metadata of that name
         is the request's locale."""
         self._engine = engine
-        self._name = name
+        self.name = name
         self._collections = None if collections is None else list(collections)
         self._mode = mode
         self._top_k = top_k
         self._min_score = min_score
         self._locale_field = locale_field
-
-    @property
-    def name(self) -> str:
-        """As given."""
-        return self._name
 
     def fetch(self, request: Request) -> Found:
         """The best passages for the query."""
@@ -74,16 +69,11 @@ class DomainSource:
         """`by_theme` names the collection for each theme; a theme that is not there is looked for in all of them.
         Without it, all collections `but_for` these are searched, whichever there are at the time."""
         self._engine = engine
-        self._name = name
+        self.name = name
         self._by_theme = dict(by_theme) if by_theme is not None else None
         self._but_for = frozenset(but_for)
         self._top_k = top_k
         self._min_score = min_score
-
-    @property
-    def name(self) -> str:
-        """As given."""
-        return self._name
 
     def fetch(self, request: Request) -> Found:
         """The best passages for the query; nothing where there is no other collection."""

@@ -66,23 +66,14 @@ class PersonaSource:
     ) -> None:
         """`version` is the memory's; without one nothing that it took part in is kept: what is forgotten stays so."""
         self._memory = memory
-        self._name = name
+        self.name = name
         self._top_k = top_k
-        self._version = version
-
-    @property
-    def name(self) -> str:
-        """As given."""
-        return self._name
+        self.version = version
 
     def fetch(self, request: Request) -> Found:
         """The entries that fit the query."""
         found = self._memory.search(request.query, limit=self._top_k)
         return Found(tuple(_item(recollection) for recollection in found))
-
-    def version(self) -> Hashable | None:
-        """As given."""
-        return self._version()
 
 
 def _item(found: Recollection) -> Item:

@@ -5,34 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from ragstone.engine import Ragstone
 from ragstone.errors import SettingsError
 from ragstone.server.admission import Admission
-from ragstone.server.boundary import BoundedBody, Crowd, SecurityHeaders
+from ragstone.server.boundary import SecurityHeaders
 from ragstone.server.chat_socket import ChatLimits, Chats, chat
 from ragstone.server.description import description
 from ragstone.server.documents_routes import documents
-from ragstone.server.door import Door
 from ragstone.server.health_routes import health
 from ragstone.server.jobs_routes import jobs
 from ragstone.server.mcp_route import McpHandling, mcp_api
 from ragstone.server.memory_routes import memory
 from ragstone.server.metrics import Measured, ServiceMetrics
+from ragstone.server.middleware import boundary
 from ragstone.server.models import Models
-from ragstone.server.openai_errors import OpenAIErrors
 from ragstone.server.openai_routes import chat_api, models_api
-from ragstone.server.origins import Origins
 from ragstone.server.page import page_routes
 from ragstone.server.page_images import PageImages, page_images
-from ragstone.server.patience import Patience
-from ragstone.server.problems import UnexpectedErrors, add_problem_handlers
-from ragstone.server.request_log import RequestLog
+from ragstone.server.problems import add_problem_handlers
 from ragstone.server.routes import api, metrics
 from ragstone.server.service import Service
 from ragstone.server.tuning_routes import tuning
@@ -64,37 +61,37 @@ def create_app(
     admission = admission or Admission()
     seen = ServiceMetrics()
     webhooks = _webhooks(engine.settings, seen)
+    service = partial(
+        Service,
+        engine,
+        roots=paths,
+        streaming=streaming,
+        answer_limit_s=answer_limit_s,
+        metrics=seen,
+        webhooks=webhooks,
+    )
+    routers = _routers()
+    routes = [route for router in routers for route in router.routes]
+    app = _Application(
+        title="ragstone",
+        version=__version__,
+        lifespan=lambda app: _serving(app, service(), admission, chat_limits or ChatLimits()),
+        openapi_url=None,  # every route comes by the routers, where it declares its policy
+        middleware=[
+            Middleware(Measured, metrics=seen),
+            *boundary(admission, routes, timeout_s=answer_limit_s),
+        ],
+    )
+    app.state.declared_routes = routes
+    add_problem_handlers(app)
+    for router in routers:
+        app.include_router(router)
+    return app
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = Service(
-            engine,
-            roots=paths,
-            streaming=streaming,
-            answer_limit_s=answer_limit_s,
-            metrics=seen,
-            webhooks=webhooks,
-        )
-        models = Models(engine.embedder, name=engine.model)
-        mcp = McpHandling(service)
-        app.state.service, app.state.models, app.state.mcp = service, models, mcp
-        app.state.chats = Chats(chat_limits or ChatLimits(), admission.rates)
-        app.state.page_images = PageImages()
-        if webhooks is not None:
-            webhooks.start()
-        start = asyncio.create_task(service.start())
-        try:
-            yield
-        finally:
-            start.cancel()
-            await asyncio.wait([start])
-            await mcp.close()
-            await service.close(grace_s=INDEXING_END_S)
-            models.close()
-            await asyncio.to_thread(app.state.page_images.close)
-            await asyncio.to_thread(admission.rates.close)
 
-    routers = (
+def _routers() -> tuple[APIRouter, ...]:
+    """Every group of routes, in the order in which they are tried."""
+    return (
         api,
         documents,
         jobs,
@@ -110,36 +107,29 @@ def create_app(
         page_routes(),
         description,
     )
-    routes = [route for router in routers for route in router.routes]
-    app = _Application(
-        title="ragstone",
-        version=__version__,
-        lifespan=lifespan,
-        openapi_url=None,  # every route comes by the routers, where it declares its policy
-        middleware=[
-            Middleware(Measured, metrics=seen),
-            Middleware(RequestLog),
-            Middleware(OpenAIErrors),
-            Middleware(UnexpectedErrors),
-            Middleware(
-                Origins, hosts=admission.hosts, any_address=admission.any_address, origins=admission.origins
-            ),
-            Middleware(Crowd),
-            Middleware(
-                Door,
-                routes=routes,
-                identity=admission.identity,
-                rates=admission.rates,
-            ),
-            Middleware(Patience, timeout_s=answer_limit_s),
-            Middleware(BoundedBody),
-        ],
-    )
-    app.state.declared_routes = routes
-    add_problem_handlers(app)
-    for router in routers:
-        app.include_router(router)
-    return app
+
+
+@asynccontextmanager
+async def _serving(
+    app: FastAPI, service: Service, admission: Admission, chat_limits: ChatLimits
+) -> AsyncIterator[None]:
+    """What requests find in the application's state, from its start to its end."""
+    models = Models(service.engine.embedder, name=service.engine.model)
+    mcp = McpHandling(service)
+    images = PageImages()
+    app.state.service, app.state.models, app.state.mcp, app.state.page_images = service, models, mcp, images
+    app.state.chats = Chats(chat_limits, admission.rates)
+    start = asyncio.create_task(service.start())
+    try:
+        yield
+    finally:
+        start.cancel()
+        await asyncio.wait([start])
+        await mcp.close()
+        await service.close(grace_s=INDEXING_END_S)
+        models.close()
+        await asyncio.to_thread(images.close)
+        await asyncio.to_thread(admission.rates.close)
 
 
 def _webhooks(settings: Settings, seen: ServiceMetrics) -> Webhooks | None:

@@ -15,15 +15,11 @@ from starlette.responses import JSONResponse, Response
 
 from ragstone.server.access import policy
 from ragstone.server.admission import Admission
-from ragstone.server.boundary import BoundedBody, Crowd, SecurityHeaders
-from ragstone.server.door import Door
+from ragstone.server.boundary import SecurityHeaders
+from ragstone.server.middleware import boundary
 from ragstone.server.models import Models
-from ragstone.server.openai_errors import OpenAIErrors
 from ragstone.server.openai_routes import models_api
-from ragstone.server.origins import Origins
-from ragstone.server.patience import Patience
-from ragstone.server.problems import UnexpectedErrors, add_problem_handlers
-from ragstone.server.request_log import RequestLog
+from ragstone.server.problems import add_problem_handlers
 from ragstone.types import Embedder
 from ragstone.version import __version__
 
@@ -49,29 +45,13 @@ def create_model_app(
             await asyncio.to_thread(admission.rates.close)
 
     routers = (models_api, _health_routes())
+    routes = [route for router in routers for route in router.routes]
     app = FastAPI(
         title="ragstone model server",
         version=__version__,
         lifespan=lifespan,
         openapi_url=None,
-        middleware=[
-            Middleware(SecurityHeaders),
-            Middleware(RequestLog),
-            Middleware(OpenAIErrors),
-            Middleware(UnexpectedErrors),
-            Middleware(
-                Origins, hosts=admission.hosts, any_address=admission.any_address, origins=admission.origins
-            ),
-            Middleware(Crowd),
-            Middleware(
-                Door,
-                routes=[route for router in routers for route in router.routes],
-                identity=admission.identity,
-                rates=admission.rates,
-            ),
-            Middleware(Patience, timeout_s=limit_s),
-            Middleware(BoundedBody),
-        ],
+        middleware=[Middleware(SecurityHeaders), *boundary(admission, routes, timeout_s=limit_s)],
     )
     add_problem_handlers(app)
     for router in routers:

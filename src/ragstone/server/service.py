@@ -102,6 +102,8 @@ class Service:
 
     async def start(self) -> None:
         """Load model and index so that the first request is not slow, then begin with what there is to do."""
+        if self._webhooks is not None:
+            self._webhooks.start()
         try:
             await self.changes.run(self.changes.start)  # queued already, so that the page says what will come
         except Exception:  # what was left of uploads cannot be read: the service is as good without

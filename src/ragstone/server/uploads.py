@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ragstone.documents.formats import extension, verdict
+from ragstone.durable import replace_file, sync
 from ragstone.errors import DiskFullError, DocumentError, InputError, StoreError
 from ragstone.given_files import GivenFile
 from ragstone.server.multipart import MultipartReader, Part, PartEnd
@@ -141,14 +142,8 @@ class Receiver:
             ],
         }
         try:
-            beside = self._folder / (LIST + ".new")
-            with beside.open("w", encoding="utf-8") as target:
-                json.dump(listed, target)
-                target.flush()
-                os.fsync(target.fileno())
-            beside.rename(self._folder / LIST)
-            for folder in (self._folder, self._folder.parent):
-                _fsync_folder(folder)
+            replace_file(self._folder / LIST, json.dumps(listed))
+            sync(self._folder.parent)
         except OSError as error:
             raise _not_written(self._folder, error) from error
         return Upload(self._folder, self._collection, tuple(self._files.values()), self._claim)
@@ -239,14 +234,6 @@ def leftovers(data_dir: Path) -> Iterator[Upload]:
 def _shortened(name: str) -> str:
     ending = extension(name)[:16]
     return name[: MAX_NAME_CHARS - len(ending) - 1] + (f".{ending}" if ending else "")
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _not_written(folder: Path, error: OSError) -> StoreError:

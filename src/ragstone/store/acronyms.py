@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import apsw
 
+from ragstone.store import counters
 from ragstone.store.sql import row, rows
 
 # Rows looked at for one word: a term that more documents define is as well known from so many.
@@ -60,21 +63,13 @@ def of_documents(db: apsw.Connection) -> Iterator[tuple[int, set[Acronym]]]:
     query = (
         "SELECT document_id, short_key, long_key, short, long, also_a_word FROM acronyms ORDER BY document_id"
     )
-    document_id, found = 0, set[Acronym]()
-    for owner, *columns in rows(db, query):
-        if owner != document_id:
-            if found:
-                yield document_id, found
-            document_id, found = owner, set()
-        found.add(Acronym(*columns))
-    if found:
-        yield document_id, found
+    for document_id, of_document in groupby(rows(db, query), key=itemgetter(0)):
+        yield document_id, {Acronym(*columns) for _, *columns in of_document}
 
 
 def version(db: apsw.Connection) -> int:
     """The version of the rules that the acronyms were collected by; 0 before they were."""
-    (found,) = row(db, "SELECT value FROM counters WHERE name = 'acronyms_version'")
-    return int(found)
+    return counters.value(db, "acronyms_version")
 
 
 def replace_all(db: apsw.Connection, found: Iterable[tuple[int, Iterable[Acronym]]], *, version: int) -> None:
@@ -82,4 +77,4 @@ def replace_all(db: apsw.Connection, found: Iterable[tuple[int, Iterable[Acronym
     db.execute("DELETE FROM acronyms")
     for document_id, of_document in found:
         put_acronyms(db, document_id, of_document)
-    db.execute("INSERT OR REPLACE INTO counters VALUES ('acronyms_version', ?)", (version,))
+    counters.put(db, "acronyms_version", version)

@@ -2,7 +2,7 @@
 
 A thing exists from the moment its transaction commits here (WAL, synchronous=FULL); everything else on disk
 is derived from it. This module owns the connections and the transactions; what is in the tables is read and
-written by the functions of `store.documents` and `store.vectors`, which take a connection from here.
+written by the functions of `store.storing` and `store.vectors`, which take a connection from here.
 """
 
 from __future__ import annotations

@@ -1,53 +1,29 @@
-"""Documents and chunks in the catalog: stored, compared, listed, filtered, deleted.
+"""Documents and chunks in the catalog: compared, listed, filtered, read.
 
-Functions over a connection that `Catalog.transaction` or `Catalog.reading` gave; those that write expect to
-be inside a transaction.
+Functions over a connection that `Catalog.transaction` or `Catalog.reading` gave.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
-from pathlib import PurePosixPath
 from typing import Any
 
 import apsw
 import numpy as np
 
-from ragstone.errors import DocumentError, NotFoundError
-from ragstone.store import votes
-from ragstone.store.acronyms import Acronym, drop_acronyms, put_acronyms
+from ragstone.errors import NotFoundError
 from ragstone.store.filters import compile_filter
 from ragstone.store.keyword_tail import KeywordEntry
-from ragstone.store.names import drop_extraction, drop_names, put_names
 from ragstone.store.sql import first, row, rows
-from ragstone.types import Chunk, DocumentInfo, Hit, Ids, Metadata, ParsedDocument
+from ragstone.store.storing import embedding_key
+from ragstone.types import DocumentInfo, Hit, Ids
 
 # Rows by their ids, a JSON list: 5 µs each, 15 by a statement of their own.
 _GIVEN_IDS = "(SELECT value FROM json_each(?))"
-
-_ISO_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}.{0,20})?)?)?\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a document came from: its name, and what tells whether it changed.
-
-    `modified_ns` is Unix nanoseconds; `content_sha256` has 32 bytes.
-    """
-
-    uri: str
-    size_bytes: int
-    modified_ns: int
-    content_sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,166 +63,6 @@ class Waiting:
 
     unembedded: int
     pending: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What storing a document did: its id, and the ids of its chunks that are new to the catalog, in order."""
-
-    document_id: int
-    new_chunks: tuple[int, ...]
-
-
-# -- writing ---------------------------------------------------------------------------------------------
-
-
-def put_document(
-    db: apsw.Connection,
-    source: Source,
-    document: ParsedDocument,
-    chunks: Sequence[Chunk],
-    *,
-    names: Sequence[int] = (),
-    acronyms: Sequence[Acronym] = (),
-) -> Stored:
-    """Store a document in place of any with the same uri; `names` are the keys of what it is called, `acronyms` what
-    its text says that words stand for.
-
-    A chunk whose embedding text is unchanged keeps its id, and with it its vector; the others are queued
-    for embedding and for the keyword index.
-    """
-    document_id = _put_row(db, source, document, len(chunks))
-    put_names(db, document_id, names)
-    drop_extraction(db, document_id)
-    put_acronyms(db, document_id, acronyms)
-    kept: defaultdict[bytes, list[int]] = defaultdict(list)
-    query = "SELECT id, embedding_sha256 FROM chunks WHERE document_id = ? ORDER BY ordinal DESC"
-    for chunk_id, key in rows(db, query, (document_id,)):
-        kept[key].append(chunk_id)
-
-    new: list[tuple[Any, ...]] = []
-    moved: list[tuple[Any, ...]] = []
-    ends = [chunk.start for chunk in chunks[1:]] + [len(document.text)]
-    for ordinal, (chunk, tile_end) in enumerate(zip(chunks, ends, strict=True)):
-        tile_start = 0 if ordinal == 0 else chunk.start
-        text = document.text[chunk.start : chunk.end]
-        context = chunk.embedding_text.removesuffix(text)
-        headings = json.dumps(chunk.headings, ensure_ascii=False)
-        place = (ordinal, tile_start, chunk.start, chunk.end, chunk.page, chunk.time_s, headings, context)
-        tile = document.text[tile_start:tile_end]
-        key = embedding_key(chunk.embedding_text)
-        if kept[key]:
-            moved.append((*place, tile, kept[key].pop()))
-        else:
-            new.append((document_id, *place, chunk.tokens, key, tile))
-
-    remove_chunks(db, [chunk_id for ids in kept.values() for chunk_id in ids])
-    db.executemany(
-        "UPDATE chunks SET ordinal = ?, tile_start = ?, start = ?, end = ?, page = ?, time_s = ?, headings = ?,"
-        " context = ?, tile = ? WHERE id = ?",
-        moved,
-    )
-    new_chunks: list[int] = []
-    for values in new:
-        db.execute(
-            "INSERT INTO chunks (document_id, ordinal, tile_start, start, end, page, time_s, headings, context,"
-            " tokens, embedding_sha256, tile) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            values,
-        )
-        chunk_id = db.last_insert_rowid()
-        db.execute("INSERT INTO unembedded VALUES (?)", (chunk_id,))
-        db.execute("INSERT INTO changes (chunk_id, deleted) VALUES (?, 0)", (chunk_id,))
-        new_chunks.append(chunk_id)
-    return Stored(document_id, tuple(new_chunks))
-
-
-def touch_document(db: apsw.Connection, document_id: int, source: Source) -> None:
-    """Record that a file was touched but its content is the same, so that it is not hashed again."""
-    db.execute(
-        "UPDATE documents SET size_bytes = ?, modified_ns = ? WHERE id = ?",
-        (source.size_bytes, source.modified_ns, document_id),
-    )
-
-
-def delete_documents(db: apsw.Connection, document_ids: Iterable[int]) -> None:
-    """Remove documents and their chunks; unknown ids are ignored."""
-    for document_id in document_ids:
-        query = "SELECT id FROM chunks WHERE document_id = ?"
-        remove_chunks(db, [chunk_id for (chunk_id,) in rows(db, query, (document_id,))])
-        drop_names(db, document_id)
-        drop_extraction(db, document_id)
-        drop_acronyms(db, document_id)
-        db.execute("DELETE FROM documents WHERE id = ?", (document_id,))
-
-
-def remove_chunks(db: apsw.Connection, chunk_ids: Sequence[int]) -> None:
-    """Remove chunks with their vectors; those already sealed in a segment leave a tombstone."""
-    if not chunk_ids:
-        return
-    for chunk_id in chunk_ids:
-        db.execute("DELETE FROM chunks WHERE id = ?", (chunk_id,))
-        db.execute("INSERT INTO changes (chunk_id, deleted) VALUES (?, 1)", (chunk_id,))
-        db.execute("DELETE FROM token_signs WHERE chunk_id = ?", (chunk_id,))
-        votes.of_removed_chunk(db, chunk_id)
-        db.execute("DELETE FROM unembedded WHERE chunk_id = ?", (chunk_id,))
-        waiting = db.changes()
-        db.execute("DELETE FROM pending_vectors WHERE chunk_id = ?", (chunk_id,))
-        if not waiting and not db.changes():
-            db.execute("INSERT INTO tombstones VALUES (?)", (chunk_id,))
-    db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
-
-
-def embedding_key(embedding_text: str) -> bytes:
-    """16 bytes that are equal for texts the model sees as equal (truncated SHA-256)."""
-    return hashlib.sha256(embedding_text.encode()).digest()[:16]
-
-
-def _put_row(db: apsw.Connection, source: Source, document: ParsedDocument, chunk_count: int) -> int:
-    values = (
-        document.title,
-        document.format,
-        PurePosixPath(source.uri).suffix.lower().removeprefix("."),
-        _date(document.metadata, source.modified_ns),
-        source.size_bytes,
-        source.modified_ns,
-        source.content_sha256,
-        time.time(),
-        chunk_count,
-        json.dumps(dict(document.metadata), ensure_ascii=False),
-    )
-    db.execute("DELETE FROM failures WHERE uri = ?", (source.uri,))
-    (document_id,) = row(
-        db,
-        "INSERT INTO documents (uri, title, format, extension, date, size_bytes, modified_ns, content_sha256,"
-        " indexed_s, chunk_count, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (uri) DO UPDATE SET title = excluded.title, format = excluded.format,"
-        " extension = excluded.extension, date = excluded.date, size_bytes = excluded.size_bytes,"
-        " modified_ns = excluded.modified_ns, content_sha256 = excluded.content_sha256,"
-        " indexed_s = excluded.indexed_s, chunk_count = excluded.chunk_count, metadata = excluded.metadata"
-        " RETURNING id",
-        (source.uri, *values),
-    )
-    return int(document_id)
-
-
-def _date(metadata: Metadata, modified_ns: int) -> str:
-    own = metadata.get("date")
-    if isinstance(own, str) and _ISO_DATE.match(own):
-        return own
-    return datetime.fromtimestamp(modified_ns / 1e9, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def put_failure(
-    db: apsw.Connection, uri: str, size_bytes: int, modified_ns: int, error: DocumentError
-) -> None:
-    """Remember why a file could not be read, until it changes."""
-    db.execute(
-        "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)",
-        (uri, size_bytes, modified_ns, error.code, error.message),
-    )
-
-
-# -- reading ---------------------------------------------------------------------------------------------
 
 
 def states_below(db: apsw.Connection, root_uri: str) -> dict[str, DocumentState]:
@@ -445,53 +261,7 @@ def altered_chunks(db: apsw.Connection) -> list[str]:
     return altered
 
 
-# -- what the keyword index has to follow -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Chunks added and deleted after a sequence number, up to and with `last_sequence`."""
-
-    last_sequence: int
-    added: tuple[int, ...]
-    deleted: tuple[int, ...]
-
-
 def last_chunk_id(db: apsw.Connection) -> int:
     """The highest chunk id ever given, 0 before the first."""
     found = first(db, "SELECT seq FROM sqlite_sequence WHERE name = 'chunks'")
     return int(found[0]) if found else 0
-
-
-def last_change(db: apsw.Connection) -> int:
-    """The newest sequence number ever given, 0 before the first; it survives trimming."""
-    found = first(db, "SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
-    return int(found[0]) if found else 0
-
-
-def changes_since(db: apsw.Connection, sequence: int, limit: int) -> Changes | None:
-    """The next up to `limit` changes after `sequence`; None if some of them have been trimmed away."""
-    (trimmed,) = row(db, "SELECT value FROM counters WHERE name = 'changes_trimmed'")
-    if sequence < trimmed:
-        return None
-    query = "SELECT sequence, chunk_id, deleted FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?"
-    found = list(rows(db, query, (sequence, limit)))
-    deleted = dict.fromkeys(chunk_id for _, chunk_id, gone in found if gone)
-    added = dict.fromkeys(chunk_id for _, chunk_id, gone in found if not gone and chunk_id not in deleted)
-    return Changes(found[-1][0] if found else sequence, tuple(added), tuple(deleted))
-
-
-def lag(db: apsw.Connection, sequence: int) -> tuple[int, int]:
-    """How many changes came after `sequence`, and the characters of the chunks they added."""
-    query = (
-        "SELECT count(*), coalesce(sum(c.end - c.start), 0)"
-        " FROM changes s LEFT JOIN chunks c ON c.id = s.chunk_id WHERE s.sequence > ?"
-    )
-    found, characters = row(db, query, (sequence,))
-    return int(found), int(characters)
-
-
-def trim_changes(db: apsw.Connection, sequence: int) -> None:
-    """Forget the changes up to `sequence`, which the keyword index has durably applied."""
-    db.execute("DELETE FROM changes WHERE sequence <= ?", (sequence,))
-    db.execute("UPDATE counters SET value = max(value, ?) WHERE name = 'changes_trimmed'", (sequence,))

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from ragstone.durable import sync
 from ragstone.errors import StoreError
 
 _AT_FDCWD = -100
@@ -31,27 +32,4 @@ def exchange(one: Path, other: Path) -> None:
             hint="restore under another name, then drop the old collection",
         )
     for parent in {one.parent, other.parent}:
-        sync_folder(parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_tree(folder: Path) -> None:
-    """Make every file and name below a folder durable."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        elif path.is_dir():
-            sync_folder(path)
-    sync_folder(folder)
+        sync(parent)

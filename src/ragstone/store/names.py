@@ -14,6 +14,7 @@ from operator import itemgetter
 
 import apsw
 
+from ragstone.store import counters
 from ragstone.store.sql import row, rows
 
 _GIVEN = "(SELECT value FROM json_each(?))"
@@ -109,15 +110,14 @@ def edges(db: apsw.Connection) -> set[tuple[int, int]]:
 
 def version(db: apsw.Connection) -> int:
     """The version of the rules that the names were collected by; 0 before they were."""
-    (found,) = row(db, "SELECT value FROM counters WHERE name = 'names_version'")
-    return int(found)
+    return counters.value(db, "names_version")
 
 
 def replace_all(db: apsw.Connection, edges: Iterable[tuple[int, int]], *, version: int) -> None:
     """Put (key, document) rows in the place of all names, and note by which rules they were collected."""
     db.execute("DELETE FROM names")
     db.executemany("INSERT OR IGNORE INTO names VALUES (?, ?)", edges)
-    db.execute("INSERT OR REPLACE INTO counters VALUES ('names_version', ?)", (version,))
+    counters.put(db, "names_version", version)
 
 
 # -- extractors ----------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from typing import Any
 import apsw
 import numpy as np
 
-from ragstone.store.sql import first, row, rows
+from ragstone.store import counters
+from ragstone.store.sql import first, rows
 from ragstone.types import Ids, Matrix, Precision, StoredMatrix
 
 
@@ -147,8 +148,7 @@ def pending_vectors(db: apsw.Connection, dim: int, after_sequence: int = 0) -> P
 
 def vector_removals(db: apsw.Connection) -> int:
     """A count that grows whenever a vector is deleted: unchanged means pending rows were only added."""
-    (value,) = row(db, "SELECT value FROM counters WHERE name = 'vector_removals'")
-    return int(value)
+    return counters.value(db, "vector_removals")
 
 
 def segments(db: apsw.Connection) -> list[SegmentRow]:
@@ -192,13 +192,13 @@ def add_missing_tombstones(db: apsw.Connection, sealed: Ids) -> None:
     """Bury the sealed rows whose chunk no longer exists."""
     gone = np.setdiff1d(sealed, _ids(db, "SELECT id FROM chunks"))
     db.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", [(id_,) for id_ in gone.tolist()])
-    db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
+    counters.advance(db, "vector_removals")
 
 
 def drop_wrong_tombstones(db: apsw.Connection) -> None:
     """Give chunks that exist back to the searches that a tombstone hides them from: ids are never reused."""
     db.execute("DELETE FROM tombstones WHERE chunk_id IN (SELECT id FROM chunks)")
-    db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
+    counters.advance(db, "vector_removals")
 
 
 def drop_idle_tombstones(db: apsw.Connection, sealed: Ids) -> None:
@@ -219,7 +219,7 @@ def drop_doubled(db: apsw.Connection, sealed: Ids) -> None:
     db.executemany("DELETE FROM pending_vectors WHERE chunk_id = ?", done)
     db.executemany("DELETE FROM unembedded WHERE chunk_id = ?", done)
     db.execute("DELETE FROM unembedded WHERE chunk_id IN (SELECT chunk_id FROM pending_vectors)")
-    db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vector_removals'")
+    counters.advance(db, "vector_removals")
 
 
 def plans(db: apsw.Connection) -> list[str]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import apsw
 import numpy as np
 
-from ragstone.store.sql import row, rows
+from ragstone.store import counters
+from ragstone.store.sql import rows
 from ragstone.types import Matrix, Vector
 
 # The latest: they are held in memory, 2 kB each, and compared with every query in 0.5 ms.
@@ -80,9 +81,8 @@ def query_vectors(db: apsw.Connection, dim: int) -> Matrix:
 
 def changes(db: apsw.Connection) -> int:
     """A count that grows whenever a vote is given or taken back."""
-    (value,) = row(db, "SELECT value FROM counters WHERE name = 'vote_changes'")
-    return int(value)
+    return counters.value(db, "vote_changes")
 
 
 def _changed(db: apsw.Connection) -> None:
-    db.execute("UPDATE counters SET value = value + 1 WHERE name = 'vote_changes'")
+    counters.advance(db, "vote_changes")

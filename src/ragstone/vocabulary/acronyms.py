@@ -27,7 +27,6 @@ _BRACKETS = re.compile(r"[(（]([^()（）\[\]\n]{2,160})[)）]")
 # A definition gives no more than one remark behind the short form: "(OCR; see below)", "(OCR, also text recognition)".
 _REMARK = re.compile(r"[;,]")
 _SENTENCE_END = re.compile(r"[.!?;:\n](?=\s)|\n")
-_WORD_START = re.compile(r"(?<!\w)\w")
 _LAST_WORD = re.compile(r"[^\s(),;:\"“”„'‘’\[\]]{2,12}\Z")
 _QUOTES = " \t\"“”„'‘’"
 

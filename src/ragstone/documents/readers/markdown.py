@@ -8,6 +8,7 @@ from typing import Final
 from ragstone.documents.decode import decode
 from ragstone.documents.draft import Draft, Outline
 from ragstone.documents.readers.front_matter import front_matter
+from ragstone.documents.readers.lines import LineBlocks, indent
 from ragstone.documents.readers.source import Source
 
 _HEADING: Final = re.compile(r" {0,3}(#{1,6})(?:[ \t]|$)")
@@ -28,16 +29,16 @@ def read(source: Source) -> Draft:
     if start:
         outline.mark("paragraph", 0, start)
     outline.metadata = {name: value for name, value in metadata.items() if name != "title"}
-    first_heading = scan(text, start, outline)
+    first_heading = scan(outline, start)
     outline.title = str(metadata.get("title", "")) or first_heading
     return outline.draft()
 
 
-def scan(text: str, start: int, outline: Outline) -> str:
-    """Mark the blocks of `text[start:]`; returns the first heading of the highest level, '' if there is none."""
-    lines = _Scan(text, start, outline)
-    lines.run()
-    return lines.title
+def scan(outline: Outline, start: int = 0) -> str:
+    """Mark the blocks from the character `start` on; the first heading of the highest level, else nothing."""
+    found = _Scan(outline, start)
+    found.run()
+    return found.title
 
 
 def plain_title(line: str) -> str:
@@ -49,14 +50,11 @@ def plain_title(line: str) -> str:
 class _Scan:
     """One pass over the lines; every line is looked at a bounded number of times."""
 
-    def __init__(self, text: str, start: int, outline: Outline) -> None:
-        self.outline = outline
+    def __init__(self, outline: Outline, start: int) -> None:
         self.title = ""
         self._level = 7  # of `title`: the first heading of the highest level among the first few wins
-        self._lines = text[start:].split("\n")
-        self._offsets = [start]
-        for line in self._lines:
-            self._offsets.append(self._offsets[-1] + len(line) + 1)
+        blocks = LineBlocks(outline, start)
+        self._lines, self._mark = blocks.lines, blocks.mark
 
     def run(self) -> None:
         at, last = 0, len(self._lines)
@@ -77,13 +75,8 @@ class _Scan:
             else:
                 at = self._paragraph(at)
 
-    def _mark(self, kind: str, first: int, end: int) -> int:
-        assert kind in {"code", "list", "table_row"}  # noqa: S101 - what this scan marks without a level
-        self.outline.mark(kind, self._offsets[first], self._offsets[end] - 1)  # type: ignore[arg-type]  # asserted
-        return end
-
     def _heading(self, first: int, end: int, level: int) -> int:
-        self.outline.mark("heading", self._offsets[first], self._offsets[end] - 1, level=level)
+        self._mark("heading", first, end, level=level)
         words = plain_title(self._lines[first])
         if words and level < self._level:
             self.title, self._level = words, level
@@ -120,17 +113,17 @@ class _Scan:
 
     def _item(self, first: int) -> int:
         """One top-level item with everything below it, up to the next item of its depth."""
-        depth = _indent(self._lines[first])
+        depth = indent(self._lines[first])
         at = first + 1
         while at < len(self._lines):
             line = self._lines[at]
             if not line.strip():
                 after = self._next_text(at)
-                if after == len(self._lines) or _indent(self._lines[after]) <= depth:
+                if after == len(self._lines) or indent(self._lines[after]) <= depth:
                     break
                 at = after
                 continue
-            deeper = _indent(line) > depth
+            deeper = indent(line) > depth
             if _FENCE.match(line) or (not deeper and (_ITEM.match(line) or _HEADING.match(line))):
                 break
             at += 1
@@ -153,9 +146,4 @@ class _Scan:
             if _ITEM.match(line):
                 break
             at += 1
-        self.outline.mark("paragraph", self._offsets[first], self._offsets[at] - 1)
-        return at
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip(" \t"))
+        return self._mark("paragraph", first, at)

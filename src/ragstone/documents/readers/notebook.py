@@ -45,7 +45,7 @@ def read(source: Source) -> Draft:
 
 def _add_markdown(text: str, found: Extraction) -> None:
     outline = Outline(text)
-    title = markdown.scan(text, 0, outline)
+    title = markdown.scan(outline)
     found.title = found.title or title
     for mark in outline.draft().marks:
         stretch = text[mark.start : mark.end]

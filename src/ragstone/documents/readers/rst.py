@@ -8,6 +8,7 @@ from typing import Final
 from ragstone.documents.decode import decode
 from ragstone.documents.draft import Draft, Outline
 from ragstone.documents.readers.front_matter import iso_date, normalised
+from ragstone.documents.readers.lines import LineBlocks, indent
 from ragstone.documents.readers.source import Source
 
 _ADORNMENT: Final = re.compile(r"([!-/:-@\[-`{-~])\1+[ \t]*$")
@@ -32,19 +33,17 @@ def read(source: Source) -> Draft:
 def outline(text: str) -> Outline:
     """Blocks, title and field list of a reStructuredText."""
     found = Outline(text)
-    _Scan(text, found).run()
+    _Scan(found).run()
     return found
 
 
 class _Scan:
     """One pass over the lines; every line is looked at a bounded number of times."""
 
-    def __init__(self, text: str, found: Outline) -> None:
+    def __init__(self, found: Outline) -> None:
         self.found = found
-        self._lines = text.split("\n")
-        self._offsets = [0]
-        for line in self._lines:
-            self._offsets.append(self._offsets[-1] + len(line) + 1)
+        blocks = LineBlocks(found)
+        self._lines, self._mark = blocks.lines, blocks.mark
         self._in_body = False
         self._styles: list[str] = []  # adornments in order of first use: their index is the level
 
@@ -63,7 +62,7 @@ class _Scan:
             elif _SIMPLE.match(line):
                 at = self._simple_table(at)
             elif line.lstrip().startswith(">>>"):
-                at = self._mark_code(at, self._blank(at))
+                at = self._mark("code", at, self._blank(at))
             elif _ITEM.match(line):
                 at = self._item(at)
             else:
@@ -91,27 +90,27 @@ class _Scan:
         if style not in self._styles:
             self._styles.append(style)
         level = min(self._styles.index(style) + 1, 6)
-        self.found.mark("heading", self._offsets[first], self._offsets[end] - 1, level=level)
+        self._mark("heading", first, end, level=level)
         if not self.found.title:
             self.found.title = plain_title(words)
         return end
 
     def _directive(self, first: int, name: str) -> int:
         """A directive of code with its content; of any other, only its first lines: its content is prose."""
-        depth = _indent(self._lines[first])
+        depth = indent(self._lines[first])
         if name.rpartition(":")[2] in _CODE:
-            return self._mark_code(first, self._indented_end(first, depth))
+            return self._mark("code", first, self._indented_end(first, depth))
         end = first + 1  # arguments and options go on until a blank line
-        while end < len(self._lines) and self._lines[end].strip() and _indent(self._lines[end]) > depth:
+        while end < len(self._lines) and self._lines[end].strip() and indent(self._lines[end]) > depth:
             end += 1
-        return self._mark_paragraph(first, end)
+        return self._mark("paragraph", first, end)
 
     def _indented_end(self, first: int, depth: int) -> int:
         """The line behind the block that is indented more than `depth`, without blank lines at its end."""
         end = first + 1
         for at in range(first + 1, len(self._lines)):
             if self._lines[at].strip():
-                if _indent(self._lines[at]) <= depth:
+                if indent(self._lines[at]) <= depth:
                     break
                 end = at + 1
         return end
@@ -121,11 +120,11 @@ class _Scan:
         at, row = first + 1, first
         while at < len(self._lines) and self._lines[at].lstrip()[:1] in {"|", "+"}:
             if _GRID.match(self._lines[at]):
-                self.found.mark("table_row", self._offsets[row], self._offsets[at + 1] - 1)
+                self._mark("table_row", row, at + 1)
                 row = at + 1
             at += 1
         if row < at:
-            self.found.mark("table_row", self._offsets[row], self._offsets[at] - 1)
+            self._mark("table_row", row, at)
         return at
 
     def _simple_table(self, first: int) -> int:
@@ -133,24 +132,24 @@ class _Scan:
         end = self._blank(first)
         rules = [at for at in range(first, end) if _SIMPLE.match(self._lines[at])]
         start = rules[1] + 1 if len(rules) > 2 else first + 1
-        self.found.mark("table_row", self._offsets[first], self._offsets[start] - 1)
-        depth = _indent(self._lines[first])
+        self._mark("table_row", first, start)
+        depth = indent(self._lines[first])
         row = start
         for at in range(start + 1, end + 1):
-            goes_on = at < end and (_indent(self._lines[at]) > depth or at in rules[-1:])
+            goes_on = at < end and (indent(self._lines[at]) > depth or at in rules[-1:])
             if not goes_on and row < end:
-                self.found.mark("table_row", self._offsets[row], self._offsets[at] - 1)
+                self._mark("table_row", row, at)
                 row = at
         return end
 
     def _item(self, first: int) -> int:
         """One item with what is indented below it, up to a directive or code in it."""
-        depth = _indent(self._lines[first])
+        depth = indent(self._lines[first])
         at = first + 1
         while at < len(self._lines):
             line = self._lines[at]
             if line.strip() and (
-                _indent(line) <= depth or _DIRECTIVE.match(line) or line.lstrip().startswith(">>>")
+                indent(line) <= depth or _DIRECTIVE.match(line) or line.lstrip().startswith(">>>")
             ):
                 break
             if not line.strip() and (
@@ -158,14 +157,14 @@ class _Scan:
             ):
                 break
             at += 1
-        self.found.mark("list", self._offsets[first], self._offsets[at] - 1)
+        self._mark("list", first, at)
         return self._literal(at, depth)
 
     def _outdents(self, at: int, depth: int) -> bool:
         """True if the next text after the blank line `at` is not deeper than `depth`, or too far away."""
         for after in range(at + 1, min(at + 4, len(self._lines))):
             if self._lines[after].strip():
-                return _indent(self._lines[after]) <= depth
+                return indent(self._lines[after]) <= depth
         return True
 
     def _paragraph(self, first: int) -> int:
@@ -178,8 +177,8 @@ class _Scan:
             self._fields(first, at)
         elif not self._lines[first].startswith(".."):  # targets and comments stand before titles, too
             self._in_body = True
-        self._mark_paragraph(first, at)
-        return self._literal(at, _indent(self._lines[first]))
+        self._mark("paragraph", first, at)
+        return self._literal(at, indent(self._lines[first]))
 
     def _fields(self, first: int, end: int) -> None:
         """A field list (":Author: …") describes the document if nothing but its title stands before it."""
@@ -196,15 +195,7 @@ class _Scan:
         if at == 0 or not self._lines[at - 1].rstrip().endswith("::"):
             return at
         end = self._indented_end(at - 1, depth)
-        return self._mark_code(at, end) if end > at else at
-
-    def _mark_paragraph(self, first: int, end: int) -> int:
-        self.found.mark("paragraph", self._offsets[first], self._offsets[end] - 1)
-        return end
-
-    def _mark_code(self, first: int, end: int) -> int:
-        self.found.mark("code", self._offsets[first], self._offsets[end] - 1)
-        return end
+        return self._mark("code", at, end) if end > at else at
 
     def _blank(self, at: int) -> int:
         while at < len(self._lines) and self._lines[at].strip():
@@ -216,7 +207,3 @@ def plain_title(words: str) -> str:
     """A title's words without roles and literal marks."""
     plain = _ROLE.sub(lambda match: match.group(1).split(" <", 1)[0].lstrip("!~"), words)
     return plain.replace("``", "").replace("\\ ", "").strip()
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip(" \t"))

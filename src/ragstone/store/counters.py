@@ -1,0 +1,22 @@
+"""Numbers of a catalog that outlive the rows they are about: versions of rules, and what grows with each change."""
+
+from __future__ import annotations
+
+import apsw
+
+from ragstone.store.sql import row
+
+
+def value(db: apsw.Connection, name: str) -> int:
+    """The number of that name, which the schema put there."""
+    return int(row(db, "SELECT value FROM counters WHERE name = ?", (name,))[0])
+
+
+def advance(db: apsw.Connection, name: str) -> None:
+    """Make it larger by one; inside a transaction."""
+    db.execute("UPDATE counters SET value = value + 1 WHERE name = ?", (name,))
+
+
+def put(db: apsw.Connection, name: str, number: int) -> None:
+    """Make it this number; inside a transaction."""
+    db.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (name, number))
