@@ -26,7 +26,7 @@ from ragstone import Ragstone
 from ragstone.index.plans import make_plan
 
 DOCUMENTS = 40
-PLANS = ("HNSW,SQ8", "PQ,FastScan", "IVF,SQ8", "Flat")
+PLANS = ("HNSW,SQ8", "PQ,FastScan", "IVF,SQ8", "IVF,PQ,FastScan", "Flat")
 _LETTERS = "bcdfghjklmnpqrstvwz"
 
 

@@ -87,7 +87,11 @@ def build(folder: Path, *, precision: Precision = "float16") -> None:
             )
         else:
             put(engine, SEALED)
-        engine.apply_plan(make_plan("HNSW,SQ8", dim=_DIM, m=8), recall=RECALL)
+        # One index in a file of its own, one with its lists in a second.
+        plan = make_plan("HNSW,SQ8", dim=_DIM, m=8)
+        if precision == "float32":
+            plan = make_plan("IVF,PQ,FastScan", dim=_DIM)
+        engine.apply_plan(plan, recall=RECALL)
         engine.delete(DELETED)
         put(engine, TAIL)
 
@@ -161,7 +165,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "seal": Operation(lambda engine, _: _seal(engine)),
     "compact": Operation(lambda engine, _: engine.compact()),
     "apply_plan": Operation(
-        lambda engine, _: engine.apply_plan(make_plan("PQ,FastScan", dim=_DIM), recall=RECALL)
+        lambda engine, _: engine.apply_plan(make_plan("IVF,PQ,FastScan", dim=_DIM), recall=RECALL)
     ),
     "rollback_plan": Operation(lambda engine, _: engine.rollback_plan()),
     "purge": Operation(lambda engine, _: engine.purge()),

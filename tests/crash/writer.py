@@ -29,7 +29,7 @@ TAIL_ROWS = 64
 # Document numbers: added as texts, lying in the folder, in a foreign store imported into a collection of its own.
 TEXTS, FILES, RECORDS = range(60), range(100, 140), range(200, 220)
 OTHER = "imported"
-PLANS = ("HNSW,SQ8", "PQ,FastScan", "IVF,SQ8", "Flat,FP16")
+PLANS = ("HNSW,SQ8", "PQ,FastScan", "IVF,SQ8", "IVF,PQ,FastScan", "Flat,FP16")
 MODES: tuple[SearchMode, ...] = ("hybrid", "dense", "keyword")
 _LETTERS = str.maketrans("0123456789", "bcdfghjklm")
 _VOCABULARY = ("harbour", "lantern", "violin", "copper", "meadow", "thunder", "pepper", "glacier", "orchid")
