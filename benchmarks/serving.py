@@ -92,13 +92,14 @@ def main() -> None:
     )
     parser.add_argument("--documents", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--search-processes", type=int, default=0)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     arguments = parser.parse_args()
     texts, titles = _corpus(arguments.data)
     with tempfile.TemporaryDirectory() as folder:
         with Ragstone(folder) as engine:
             engine.add(texts[: arguments.documents])
-        with _served(folder) as url:
+        with _served(folder, arguments.search_processes) as url:
             paths = _paths(titles)
             first = asyncio.run(_closed(url, paths, clients=1, seconds=0.01))
             alone = asyncio.run(_closed(url, paths, clients=1, seconds=arguments.seconds / 2))
@@ -134,9 +135,10 @@ def _paths(titles: list[str]) -> Iterator[str]:
 
 
 @contextmanager
-def _served(folder: str) -> Iterator[str]:
+def _served(folder: str, search_processes: int) -> Iterator[str]:
     program = "import sys; from ragstone.cli.app import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "--data-dir", folder, "serve", "--port", "0", "--json"]
+    command += ["--search-processes", str(search_processes)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
     assert process.stdout is not None
     try:

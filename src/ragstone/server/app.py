@@ -51,12 +51,14 @@ def create_app(
     streaming: bool = True,
     answer_limit_s: float = ANSWER_LIMIT_S,
     chat_limits: ChatLimits | None = None,
+    search_processes: int = 0,
 ) -> FastAPI:
     """The ASGI application over `engine`, which the caller opened and closes.
 
     `paths` are indexed in the background once it has started, and may be indexed again by request; without `admission`
     it answers to this machine, without keys. `streaming=False` refuses `/api/ask/stream`. What has not been answered
-    after `answer_limit_s` seconds is cut. Raises `SettingsError` for a webhook without a secret.
+    after `answer_limit_s` seconds is cut. `search_processes` search beside this one, with the models that the engine's
+    settings name. Raises `SettingsError` for a webhook without a secret.
     """
     admission = admission or Admission()
     seen = ServiceMetrics()
@@ -69,6 +71,7 @@ def create_app(
         answer_limit_s=answer_limit_s,
         metrics=seen,
         webhooks=webhooks,
+        search_processes=search_processes,
     )
     routers = _routers()
     routes = [route for router in routers for route in router.routes]
