@@ -26,6 +26,7 @@ from ragstone.server.worker_process import (
     settings_frame,
 )
 from ragstone.settings import Settings
+from server.live import wait_until
 
 TELLING = "server.telling_worker"
 KINDS = [
@@ -67,6 +68,8 @@ def test_a_worker_that_does_not_end_is_killed() -> None:
         worker = WorkerProcess(Program(TELLING, {}))
         await worker.ready()
         worker.process.send_signal(signal.SIGSTOP)
+        state = Path(f"/proc/{worker.process.pid}/stat")
+        wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", "it stands still")
         return await worker.stop(0.05)
 
     assert asyncio.run(leave()) == -signal.SIGKILL

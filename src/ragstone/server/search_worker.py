@@ -7,7 +7,6 @@ engine does, and mends nothing: that is the service's own engine.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import threading
@@ -18,7 +17,7 @@ from typing import Any
 from ragstone import deadlines, wire
 from ragstone.engine import Ragstone
 from ragstone.errors import RagstoneError, StoreError
-from ragstone.logs import request_id, set_levels
+from ragstone.logs import request_id
 from ragstone.monitoring.monitor import PerformanceMonitor
 from ragstone.server.search_frames import Found, error_json
 from ragstone.server.worker_side import END_S, Link
@@ -31,8 +30,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     link = Link()
     settings = Settings.model_validate(link.start)
-    logging.getLogger().addHandler(_Forwarding(link))
-    set_levels(settings.log_level, dict(entry.split("=") for entry in settings.log_levels))
+    link.take_log(settings)
     over = threading.Event()
     link.at_end(lambda: _leave(over))
     seen = _Relayed()
@@ -102,30 +100,6 @@ class _Relayed(PerformanceMonitor):
         """What was kept since the last call: `[operation, ms, stages]`, or `[operation]` of one that failed."""
         taken, self._observed = self._observed, []
         return taken
-
-
-class _Forwarding(logging.Handler):
-    """Sends lines to the service, which has the log: two processes must not turn one file over."""
-
-    def __init__(self, link: Link) -> None:
-        super().__init__()
-        self._link = link
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Send it as text, with the traceback."""
-        self._link.send(
-            {
-                "log": {
-                    "name": record.name,
-                    "levelno": record.levelno,
-                    "levelname": record.levelname,
-                    "msg": self.format(record),
-                    "created": record.created,
-                    "process": record.process,
-                },
-                "request_id": request_id.get(),
-            }
-        )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,14 +115,16 @@ class WorkerProcess:
 
     async def stop(self, grace_s: float) -> int:
         """Close the link, and kill what has not ended after `grace_s`; the process's status."""
-        if self._writer is not None:
+        if self._reader is not None and self._writer is not None:
+            self._writer.write_eof()
+            with suppress(TimeoutError, OSError):
+                async with asyncio.timeout(grace_s):
+                    while await self._reader.read(1 << 16):
+                        pass
             self._writer.transport.abort()
         self._link.close()
-        try:
-            return await asyncio.to_thread(self.process.wait, grace_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return await asyncio.to_thread(self.process.wait)
+        self.process.kill()  # changes nothing where it has ended, which its end of the link said
+        return await asyncio.to_thread(self.process.wait)
 
 
 async def keep_running(
