@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from ragstone.engine import Ragstone
 from ragstone.errors import SettingsError
 from ragstone.server.admission import Admission
-from ragstone.server.boundary import SecurityHeaders
+from ragstone.server.boundary import FullLane, SecurityHeaders
 from ragstone.server.chat_socket import ChatLimits, Chats, chat
 from ragstone.server.description import description
 from ragstone.server.documents_routes import documents
@@ -73,6 +73,9 @@ def create_app(
         webhooks=webhooks,
         search_processes=search_processes,
     )
+    search_lane = Middleware(
+        FullLane, path="/api/search", check=lambda scope: scope["app"].state.service.check_search_room()
+    )
     routers = _routers()
     routes = [route for router in routers for route in router.routes]
     app = _Application(
@@ -82,7 +85,7 @@ def create_app(
         openapi_url=None,  # every route comes by the routers, where it declares its policy
         middleware=[
             Middleware(Measured, metrics=seen),
-            *boundary(admission, routes, timeout_s=answer_limit_s),
+            *boundary(admission, routes, timeout_s=answer_limit_s, lanes=[search_lane]),
         ],
     )
     app.state.declared_routes = routes

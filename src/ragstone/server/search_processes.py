@@ -122,16 +122,20 @@ class SearchProcesses:
             task.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)
 
+    def check_room(self) -> None:
+        """Raise `NoProcessError`, or `BusyError` when too many wait."""
+        if not self._ready:
+            raise NoProcessError
+        busy = len(self._ready) - len(self._free)
+        self._room.check(len(self._waiting) + busy, at_once=len(self._ready))
+
     async def search(self, request: SearchRequest) -> Found:
         """The reply to a validated request.
 
         Raises `NoProcessError`, `BusyError` when too many wait, `DeadlineError`, `SearchDiedError`, and what the search
         raised.
         """
-        if not self._ready:
-            raise NoProcessError
-        busy = len(self._ready) - len(self._free)
-        self._room.check(len(self._waiting) + busy, at_once=len(self._ready))
+        self.check_room()
         left_s = deadlines.left_s(MAX_LEFT_S)
         answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         asked = _Asked(question(request), left_s, answer)

@@ -184,6 +184,13 @@ class Service:
             work.cancel()
             stop.cancel()
 
+    def check_search_room(self) -> None:
+        """Raise `BusyError` when a search that came now would be refused."""
+        try:
+            self.processes.check_room()
+        except NoProcessError:
+            self._searching.check_room()
+
     async def search(self, request: SearchRequest, caller: Caller) -> bytes:
         """The hits for a validated request, as JSON; by a search process, where there is one."""
         self.check(caller, *request.collection)

@@ -89,6 +89,11 @@ class Workers:
             deadlines.check()
             raise  # the call's own
 
+    def check_room(self) -> None:
+        """Raise `BusyError` when no slot is free now."""
+        with self._lock:
+            self._room.check(self._taken, at_once=self._threads)
+
     @contextmanager
     def slot(self) -> Iterator[None]:
         """A slot held for the length of a `with` block; raises `BusyError` when none is free."""
