@@ -18,7 +18,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from ragstone.cli import checks
 from ragstone.engine import Ragstone
+from ragstone.errors import RagstoneError
 from ragstone.monitoring.monitor import PerformanceMonitor
 from ragstone.server.admission import search_processes_of
 from ragstone.server.problems import BusyError
@@ -60,7 +62,11 @@ def settings(
         last = engine.search("granite tower hybrid").hits[-1]
         engine.vote("granite tower hybrid", last.id)
     return Settings(
-        data_dir=folder, enable_metrics=True, reranker="judge", reranker_base_url="http://127.0.0.1:9"
+        data_dir=folder,
+        enable_metrics=True,
+        search_cache=50,
+        reranker="judge",
+        reranker_base_url="http://127.0.0.1:9",
     )
 
 
@@ -183,6 +189,9 @@ class stopped:  # noqa: N801 - used as a word: with stopped(service)
     def __enter__(self) -> list[int]:
         for pid in self.pids:
             os.kill(pid, signal.SIGSTOP)
+        for pid in self.pids:
+            state = Path(f"/proc/{pid}/stat")
+            wait_until(lambda state=state: ") T " in state.read_text(), "it stands still")  # type: ignore[misc]
         return self.pids
 
     def __exit__(self, *error: object) -> None:
@@ -204,6 +213,8 @@ def test_a_search_whose_process_dies_is_tried_once_more(served: LiveService) -> 
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: busy(served) not in ([], [first]), "the other one has it")
         reason = served.get("/health/ready").json()["checks"]["search_processes"]
+        with pytest.raises(RagstoneError, match=f"{served.port} only 1 of 2 are there"):
+            checks.service(Settings(port=served.port))
         (second,) = busy(served)
         os.kill(second, signal.SIGCONT)
         reply = answer.result()
@@ -213,6 +224,7 @@ def test_a_search_whose_process_dies_is_tried_once_more(served: LiveService) -> 
     assert not Path(f"/proc/{first}").exists()  # no zombie
     wait_until(lambda: pool(served).ready == 2, "another one is there")
     assert served.get("/health/ready").json()["checks"]["search_processes"] == "ok"
+    assert checks.service(Settings(port=served.port)) == f"installed, and one answers on port {served.port}"
 
 
 def test_a_search_that_ends_two_processes_is_given_up_and_the_service_searches_itself(
@@ -234,22 +246,44 @@ def test_a_search_that_ends_two_processes_is_given_up_and_the_service_searches_i
     assert searched(served, {"q": "lighthouse, by a process"}).status == 200
 
 
-def test_dropped_caches_are_dropped_in_every_process(
-    tmp_path: Path, settings: Settings, embedder: Embedder
-) -> None:
-    kept = settings.model_copy(update={"search_cache": 10, "reranker": None, "reranker_base_url": None})
-    with (
-        Ragstone(settings=kept, embedder=embedder) as engine,
-        running(engine, search_processes=1) as live,
-    ):
-        live.wait_ready()
-        for _ in range(2):
-            assert searched(live, {"q": "lighthouse"}).json()["hits"]
-        counts = live.get("/api/caches").json()["caches"]["searches"]
-        assert (counts["entries"], counts["hits"]) == (1, 1)
-        assert live.request("DELETE", "/api/caches").json() == {"removed": 1}
-        searched(live, {"q": "lighthouse"})
-        assert live.get("/api/caches").json()["caches"]["searches"]["hits"] == 1
+def test_a_full_lane_is_told_at_the_door_and_the_rest_goes_on(served: LiveService) -> None:
+    def refused() -> float:
+        text = served.get("/metrics").body.decode()
+        line = r'^ragstone_http_requests_total\{method="GET",route="/api/search",status="503"\} (\S+)$'
+        found = re.search(line, text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    wait_until(lambda: pool(served).ready == 2, "both are there")
+    before = refused()
+    with ThreadPoolExecutor(80) as clients, stopped(served):
+        asked = [clients.submit(searched, served, {"q": f"lighthouse {n}"}) for n in range(80)]
+        wait_until(lambda: refused() > before, "some are refused")
+        invalid = served.get("/api/search")
+        assert (invalid.status, invalid.headers["retry-after"]) == (503, "1")
+        assert served.get("/api/documents").status == 200
+        for pid in busy(served):
+            os.kill(pid, signal.SIGCONT)
+        replies = [answer.result() for answer in asked]
+    assert {reply.status for reply in replies} == {200, 503}
+    assert all(reply.headers["retry-after"] == "1" for reply in replies if reply.status == 503)
+    wait_until(lambda: served.get("/api/search").status == 422, "there is room again")
+
+
+def test_kept_results_are_dropped_in_every_process(served: LiveService) -> None:
+    def hits() -> int:
+        found: int = served.get("/api/caches").json()["caches"]["searches"]["hits"]
+        return found
+
+    asked = {"q": "kept", "rerank": 0}
+    for _ in range(2):  # one after the other, they come to the same process
+        assert searched(served, asked).json()["hits"]
+    before = hits()
+    assert before
+    assert served.request("DELETE", "/api/caches").json()["removed"] >= 1
+    searched(served, asked)
+    assert hits() == before
+    searched(served, asked)
+    assert hits() == before + 1
 
 
 def test_what_does_not_fit_is_refused_and_a_search_that_never_ends_costs_its_process(

@@ -26,7 +26,8 @@ def boundary(
 ) -> list[Middleware]:
     """Outermost first: the log, forms of errors, origins, crowding, the door with its keys and rates, and limits.
 
-    `routes` declare their policies; `lanes` refuse what would find no room behind the door; what has not been answered after `timeout_s` seconds is cut.
+    `routes` declare their policies; `lanes` refuse what would find no room behind the door. What has not been answered
+    after `timeout_s` seconds is cut.
     """
     return [
         Middleware(RequestLog),
