@@ -4,7 +4,7 @@ The service is a process of its own over abstracts of scifact in `../shared/data
 from this one, and both share the machine's cores. Queries are titles, each asked once, so that no cache helps; every
 client keeps its connection. The open loop sends at random moments whether or not earlier requests have been answered.
 
-    python -m benchmarks.serving [--documents 1000] [--seconds 30] [--data ../shared/data]
+    python -m benchmarks.serving [--search-processes 0 2] [--documents 1000] [--seconds 30] [--data ../shared/data]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -92,30 +93,41 @@ def main() -> None:
     )
     parser.add_argument("--documents", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--search-processes", type=int, nargs="+", default=[0, os.cpu_count() or 1])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     arguments = parser.parse_args()
     texts, titles = _corpus(arguments.data)
+    figures: dict[str, Any] = {"documents": arguments.documents}
     with tempfile.TemporaryDirectory() as folder:
         with Ragstone(folder) as engine:
             engine.add(texts[: arguments.documents])
-        with _served(folder) as url:
-            paths = _paths(titles)
-            first = asyncio.run(_closed(url, paths, clients=1, seconds=0.01))
-            alone = asyncio.run(_closed(url, paths, clients=1, seconds=arguments.seconds / 2))
-            many = asyncio.run(_closed(url, paths, clients=CLIENTS, seconds=arguments.seconds))
-            figures: dict[str, Any] = {
-                "documents": arguments.documents,
-                "first request after ready, ms": first["p50_ms"],
-                "one client": alone,
-                f"{CLIENTS} clients": many,
-                "throughput ratio": round(many["per_s"] / alone["per_s"], 2),
-            }
-            for load in OVERLOADS:
-                found = asyncio.run(_open(url, paths, rate=load * many["per_s"], seconds=arguments.seconds))
-                figures[f"arrivals at {load:g} times capacity"] = found
-    for name, value in figures.items():
-        print(f"{name:<36} {value}")
+        for count in arguments.search_processes:
+            found = _measured(folder, titles, search_processes=count, seconds=arguments.seconds)
+            figures[f"{count} search processes"] = found
+            for name, value in found.items():
+                print(f"{count} {name:<36} {value}", flush=True)
     print("written to", report.write("serving", figures))
+
+
+def _measured(folder: str, titles: list[str], *, search_processes: int, seconds: float) -> dict[str, Any]:
+    with _served(folder, search_processes) as (url, pid, ready_s):
+        paths = _paths(titles)
+        first = asyncio.run(_closed(url, paths, clients=1, seconds=0.01))
+        memory = _memory_mb(pid)
+        alone = asyncio.run(_closed(url, paths, clients=1, seconds=seconds / 2))
+        many = asyncio.run(_closed(url, paths, clients=CLIENTS, seconds=seconds))
+        figures: dict[str, Any] = {
+            "seconds until ready": round(ready_s, 2),
+            "memory in MB, of the service and each process": memory,
+            "first request after ready, ms": first["p50_ms"],
+            "one client": alone,
+            f"{CLIENTS} clients": many,
+            "throughput ratio": round(many["per_s"] / alone["per_s"], 2),
+        }
+        for load in OVERLOADS:
+            found = asyncio.run(_open(url, paths, rate=load * many["per_s"], seconds=seconds))
+            figures[f"arrivals at {load:g} times capacity"] = found
+    return figures
 
 
 def _corpus(data: Path) -> tuple[list[str], list[str]]:
@@ -134,18 +146,29 @@ def _paths(titles: list[str]) -> Iterator[str]:
 
 
 @contextmanager
-def _served(folder: str) -> Iterator[str]:
+def _served(folder: str, search_processes: int) -> Iterator[tuple[str, int, float]]:
+    """Where the service listens, its process, and the seconds it took until it was ready."""
     program = "import sys; from ragstone.cli.app import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "--data-dir", folder, "serve", "--port", "0", "--json"]
+    command += ["--search-processes", str(search_processes)]
+    started_s = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
     assert process.stdout is not None
     try:
         url = json.loads(process.stdout.readline())["url"]
         asyncio.run(_until_ready(url))
-        yield url
+        yield url, process.pid, time.perf_counter() - started_s
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _memory_mb(pid: int) -> list[dict[str, int]]:
+    """Resident and proportional memory of the service's process and of each that it has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    rollups = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in (str(pid), *children)]
+    found = [dict(re.findall(r"^(Rss|Pss): +(\d+) kB", text, re.MULTILINE)) for text in rollups]
+    return [{name.lower(): round(int(kb) / 1e3) for name, kb in sizes.items()} for sizes in found]
 
 
 async def _until_ready(url: str) -> None:

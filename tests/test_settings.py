@@ -44,6 +44,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "acronyms": ("false", False),
     "synonyms": ("/srv/synonyms.txt", Path("/srv/synonyms.txt")),
     "search_cache": ("500", 500),
+    "search_processes": ("3", 3),
     "cache_redis_url": ("redis://localhost:6380/0", SecretStr("redis://localhost:6380/0")),
     "chunk_tokens": ("128", 128),
     "max_file_bytes": ("1000", 1000),

@@ -38,15 +38,20 @@ class EngineCaches:
 
     def stats(self, embedder: Embedder | None) -> Mapping[str, Mapping[str, int]]:
         """Each cache in numbers; asks the second level whether it answers."""
-        queries = getattr(embedder, "query_cache", None)
-        found: dict[str, Mapping[str, int]] = {"searches": self.searches.stats()}
-        if isinstance(queries, LRUCache):
-            found["query_vectors"] = queries.stats()
+        found = dict(self.search_stats(embedder))
         if self.answers is not None:
             found["answers"] = self.answers.stats()
         if self.shared is not None:
             self.shared.get_many(["stats"])
             found["shared"] = {"reachable": int(self.shared.is_reachable)}
+        return found
+
+    def search_stats(self, embedder: Embedder | None) -> Mapping[str, Mapping[str, int]]:
+        """Those that searches use, in numbers."""
+        queries = getattr(embedder, "query_cache", None)
+        found: dict[str, Mapping[str, int]] = {"searches": self.searches.stats()}
+        if isinstance(queries, LRUCache):
+            found["query_vectors"] = queries.stats()
         return found
 
     def close(self) -> None:

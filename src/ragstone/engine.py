@@ -32,7 +32,7 @@ from ragstone.monitoring.monitor import PerformanceMonitor
 from ragstone.open_collections import OpenCollections
 from ragstone.searches import Searches
 from ragstone.settings import Settings
-from ragstone.stats import Stats, collection_stats
+from ragstone.stats import SearchFigures, Stats, collection_stats
 from ragstone.store import documents, votes
 from ragstone.store.votes import Vote
 from ragstone.types import (
@@ -398,6 +398,14 @@ class Ragstone:
             degraded=self._searches.missed.counts(),
         )
 
+    def search_figures(self) -> SearchFigures:
+        """What the searches of this engine have come to; some microseconds, and asks nobody."""
+        return SearchFigures(
+            caches=self._caches.search_stats(self._models.loaded_embedder),
+            recall=self._open.observed(),
+            degraded=self._searches.missed.counts(),
+        )
+
     def batch_embedder(
         self,
         batch_size: int = 32,
@@ -479,15 +487,17 @@ class Ragstone:
         """
         return self._care.rollback_plan(collection=collection)
 
-    def warm_up(self) -> None:
-        """Load the models, open the collection and search it once, and check its files in the background."""
+    def warm_up(self, *, check: bool = True) -> None:
+        """Load the models, open the collection and search it once; `check`: verify, and mend, its files in the
+        background."""
         self._models.embedder().embed_query("warm up")
         if self._models.has_reranker:
             self._models.reranker()
         if self._settings.collection in self.collections():
             self._collection().snapshot()
             self._searches.warm_up()
-            self._care.check_in_background()
+            if check:
+                self._care.check_in_background()
 
     def close(self) -> None:
         """Let go of files, threads and models; calling it again does nothing."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from ragstone.collection import MEMORY_SUFFIX, Collection, documents_only, holds_memories
 from ragstone.durable import sync
 from ragstone.errors import InputError, NoCollectionError, engine_closed
-from ragstone.index.recall_keeper import RecallKeeper
+from ragstone.index.recall_keeper import ObservedRecall, RecallKeeper
 from ragstone.monitoring.records import Gauge
 from ragstone.stats import recall_gauges
 from ragstone.store import documents
@@ -153,10 +153,14 @@ class OpenCollections:
         """What watches how much the collection's searches find."""
         return self._keepers.setdefault(name, RecallKeeper(name, self._recall))
 
+    def observed(self) -> dict[str, ObservedRecall]:
+        """What was watched, by collection; without those that were not checked."""
+        summaries = {name: keeper.summary() for name, keeper in self._keepers.copy().items()}
+        return {name: found for name, found in summaries.items() if found is not None}
+
     def gauges(self) -> list[Gauge]:
         """What was watched, as figures."""
-        observed = {name: keeper.summary() for name, keeper in self._keepers.copy().items()}
-        return recall_gauges(observed, wanted=self._recall)
+        return recall_gauges(self.observed(), wanted=self._recall)
 
     def close(self) -> None:
         """Let go of all files; nothing can be opened afterwards."""

@@ -239,6 +239,13 @@ class Settings(BaseModel):
     request_timeout_s: float = Field(
         default=60.0, gt=0, le=3600, description="seconds after which serve gives up a request"
     )
+    # 115 MB each; what they give is in LAB, "Searches in processes of their own".
+    search_processes: int | None = Field(
+        default=None,
+        ge=0,
+        le=64,
+        description="processes that search for serve; 0: threads; unset: one a core where others can reach it, else 0",
+    )
     enable_metrics: bool = Field(default=False, description="serve figures for Prometheus at /metrics")
     warm_up: bool = Field(
         default=True, description="load model and index when serve starts, not with the first request"

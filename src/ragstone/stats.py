@@ -49,6 +49,33 @@ class Stats:
     degraded: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class SearchFigures:
+    """What the searches of one process have come to: their caches and recall by name, and how many went on without a
+    source, by its name."""
+
+    caches: Mapping[str, Mapping[str, int]]
+    recall: Mapping[str, ObservedRecall]
+    degraded: Mapping[str, int]
+
+
+def together(processes: Sequence[SearchFigures]) -> SearchFigures:
+    """Of several processes: sums, and means over all checks of a recall; `asked` is the highest."""
+    caches: dict[str, Counter[str]] = {}
+    recall: dict[str, ObservedRecall] = {}
+    degraded: Counter[str] = Counter()
+    for found in processes:
+        degraded.update(found.degraded)
+        for name, counts in found.caches.items():
+            caches.setdefault(name, Counter()).update(counts)
+        for name, seen in found.recall.items():
+            before = recall.get(name, ObservedRecall(0, 0.0, 0.0))
+            samples = before.samples + seen.samples
+            mean = (before.mean * before.samples + seen.mean * seen.samples) / samples
+            recall[name] = ObservedRecall(samples, mean, max(before.asked, seen.asked))
+    return SearchFigures(caches, recall, degraded)
+
+
 class MissedSources:
     """How many searches went on without a source, by its name. Thread-safe."""
 
@@ -96,12 +123,11 @@ def collection_stats(collection: Collection | None, name: str) -> Stats:
     )
 
 
-def recall_gauges(observed: Mapping[str, ObservedRecall | None], *, wanted: float) -> list[Gauge]:
-    """What approximate searches find, by collection, beside what is `wanted`; nothing of one that was not checked."""
+def recall_gauges(observed: Mapping[str, ObservedRecall], *, wanted: float) -> list[Gauge]:
+    """What approximate searches find, by collection, beside what is `wanted`."""
     return [
         Gauge(f"ragstone_recall_{name}", value, text, {"collection": collection})
         for collection, recall in observed.items()
-        if recall is not None
         for name, value, text in (
             ("found", recall.mean, "Share of the true nearest that searches find."),
             ("wanted", wanted, "Share of the true nearest that is wanted."),

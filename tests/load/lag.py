@@ -1,9 +1,9 @@
 """How late the event loop is while a large file is indexed and searches run (RELIABILITY B10, FEATURES R29).
 
-    python -m tests.load.lag [--megabytes 100] [--most-ms 50]
+    python -m tests.load.lag [--megabytes 100] [--most-ms 50] [--search-processes 2]
 
-The service, its searches and the indexing are in this process; a probe on the service's own loop asks to be woken every
-5 ms and notes how much later it was.
+The service and the indexing are in this process, and so are its searches unless they have processes of their own; a
+probe on the service's own loop asks to be woken every 5 ms and notes how much later it was.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def main() -> int:
     )
     parser.add_argument("--megabytes", type=float, default=100.0)
     parser.add_argument("--most-ms", type=float, default=50.0)
+    parser.add_argument("--search-processes", type=int, default=0)
     given = parser.parse_args()
     sys.setswitchinterval(SWITCH_INTERVAL_S)  # as `serve` does
     with tempfile.TemporaryDirectory() as home:
@@ -95,7 +96,9 @@ def main() -> int:
         settings = Settings(data_dir=folder / "data", max_file_bytes=round(given.megabytes * 2e6))
         with Ragstone(settings=settings) as engine:
             engine.add(["Small to begin with: ban kest dor."])
-            with running(engine, paths=[folder / "documents"]) as service:
+            with running(
+                engine, paths=[folder / "documents"], search_processes=given.search_processes
+            ) as service:
                 service.wait_ready()
                 lags_s, took_s = measured(service, indexing=True, searches=50)
     lags_ms = np.percentile(lags_s, [50, 99, 99.9, 100]) * 1e3

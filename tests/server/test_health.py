@@ -80,7 +80,12 @@ def test_without_an_index_it_is_alive_and_not_ready_until_there_is_one(tmp_path:
         assert service.get("/health/live").status == 200
         unready = service.get("/health/ready")
         assert (unready.status, unready.json()["code"]) == (503, "index_missing")
-        assert unready.json()["checks"] == {"model": "ok", "index": "missing", "chat_model": "off"}
+        assert unready.json()["checks"] == {
+            "model": "ok",
+            "index": "missing",
+            "chat_model": "off",
+            "search_processes": "off",
+        }
         assert "ragstone index" in unready.json()["hint"]
         service.post("/api/texts", {"texts": [{"text": "words"}]})
         ready = service.get("/health/ready")

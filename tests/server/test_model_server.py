@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -25,11 +26,9 @@ from ragstone.embedding.minilm.model import wordpiece
 from ragstone.embedding.openai_http import HttpEmbedder
 from ragstone.engine import Ragstone
 from ragstone.errors import RagstoneError
-from ragstone.server.model_server import _Supervisor
-from ragstone.server.model_worker import WorkerPlan
+from ragstone.server.model_server import _keep
 from ragstone.server.models import THREADS, WAITING
-from ragstone.server.serving import listening_socket
-from ragstone.settings import Settings
+from ragstone.server.worker_process import Program
 from ragstone.types import Embedder, Matrix
 from server.live import LIBRARY, running, wait_until
 
@@ -47,7 +46,7 @@ class Running:
     def workers(self) -> list[int]:
         """The worker processes, found as the system's children of the server that run ragstone's code."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [int(pid) for pid in children if b"model_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def embedder(self) -> HttpEmbedder:
         return HttpEmbedder("minilm", base_url=f"{self.url}v1", tokenizer=wordpiece())
@@ -227,15 +226,10 @@ def test_a_model_that_is_not_there_is_said_at_once(models_only: Path) -> None:
     assert "no folder /no/such/model" in done.stderr.replace("\n", " ")
 
 
-@pytest.mark.long
 def test_workers_that_end_as_they_start_end_the_server() -> None:
-    plan = WorkerPlan(Settings(model="/no/such/model"), threads=1, device=None)
     announced: list[bool] = []
-    with (
-        listening_socket("127.0.0.1", 0) as listener,
-        pytest.raises(RagstoneError, match="end as soon as they start, the last with status 1"),
-    ):
-        _Supervisor([plan], listener, on_ready=lambda: announced.append(True)).run()
+    with pytest.raises(RagstoneError, match="end as soon as they start, the last with status 4"):
+        asyncio.run(_keep([Program("server.telling_worker", {"status": 4})], lambda: announced.append(True)))
     assert announced == []
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import json
 import os
 import platform
 import shutil
 import sys
 import time
+from http.client import HTTPConnection, HTTPException
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,7 +117,28 @@ def service(settings: Settings) -> str:
             f"host is {settings.host}, which others can reach, and nobody has a key: `serve` will refuse",
             hint="ragstone keys add NAME --may admin",
         )
-    return "installed"
+    there = _running(settings)
+    if there is None:
+        return "installed"
+    searching = there.get("search_processes", "off")
+    if searching not in {"off", "ok"} and there.get("model") != "loading":
+        raise RagstoneError(
+            f"of the search processes of the service on port {settings.port} only {searching} are there",
+            hint="it searches by itself meanwhile; its log says how they ended, and memory may be short",
+        )
+    return f"installed, and one answers on port {settings.port}"
+
+
+def _running(settings: Settings) -> dict[str, str] | None:
+    """The checks of the service that answers where the settings say; None where none does."""
+    host = settings.host if _is_loopback(settings.host) else "127.0.0.1"
+    with contextlib.closing(HTTPConnection(host.strip("[]"), settings.port, timeout=1)) as connection:
+        try:
+            connection.request("GET", "/health/ready")
+            found = json.loads(connection.getresponse().read())["checks"]
+        except (OSError, HTTPException, ValueError, KeyError, TypeError):  # nobody, or somebody else
+            return None
+    return found if isinstance(found, dict) else None
 
 
 def _is_loopback(host: str) -> bool:

@@ -20,6 +20,9 @@ def serve(
     *,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.")] = None,
+    search_processes: Annotated[
+        int | None, typer.Option(min=0, max=64, help="Processes that search; 0: threads of this one.")
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
     json_output: invocation.JsonFlag = False,
 ) -> int:
@@ -28,7 +31,7 @@ def serve(
     Paths are indexed in the background meanwhile. With --json the address is printed as {"url": …} once it answers.
     """
     try:
-        from ragstone.server.admission import admission_of
+        from ragstone.server.admission import admission_of, search_processes_of
         from ragstone.server.serving import serve as run_service
     except ModuleNotFoundError as error:
         raise _extra_missing(error) from error
@@ -37,8 +40,9 @@ def serve(
         if not path.expanduser().exists():
             raise NotFoundError(f"no file or folder {path}", hint="check the path; nothing was started")
     current = invocation.of(context)
-    settings = current.settings(host=host, port=port)
-    with current.engine(host=host, port=port) as engine:
+    given = {"host": host, "port": port, "search_processes": search_processes}
+    settings = current.settings(**given)
+    with current.engine(**given) as engine:
         run_service(
             engine,
             host=settings.host,
@@ -48,6 +52,7 @@ def serve(
             admission=admission_of(settings),
             streaming=settings.enable_streaming,
             answer_limit_s=settings.request_timeout_s,
+            search_processes=search_processes_of(settings),
             announce=_announcing(json_output=json_output),
         )
     return 0

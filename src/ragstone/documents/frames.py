@@ -25,10 +25,20 @@ class FrameTimeoutError(Exception):
     """The other side did not send a whole frame in time."""
 
 
+def framed(body: bytes) -> bytes:
+    """The frame of what is JSON already."""
+    return _LENGTH.pack(len(body)) + body
+
+
 def write_frame(descriptor: int, message: Any) -> None:
     """Send `message`, which must be JSON; blocks until the other side has taken it. Raises `OSError`."""
     body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    view = memoryview(_LENGTH.pack(len(body)) + body)
+    write_all(descriptor, framed(body))
+
+
+def write_all(descriptor: int, frames: bytes) -> None:
+    """Send whole frames; blocks until the other side has taken them. Raises `OSError`."""
+    view = memoryview(frames)
     while view:
         view = view[os.write(descriptor, view) :]
 

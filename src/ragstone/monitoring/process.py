@@ -16,11 +16,11 @@ def cpu_seconds() -> float:
     return times.user + times.system
 
 
-def resident_bytes() -> int | None:
-    """Memory of the process that is in RAM; None where the system has no /proc."""
+def resident_bytes(statm: Path = _STATM) -> int | None:
+    """Memory of the process that is in RAM; None where there is no such process, or the system has no /proc."""
     try:
-        pages = int(_STATM.read_text().split()[1])  # proc(5): size resident shared …, in pages
-    except FileNotFoundError:
+        pages = int(statm.read_text().split()[1])  # proc(5): size resident shared …, in pages
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE")
 

@@ -107,4 +107,9 @@ def caller_of(connection: HTTPConnection) -> Caller:
     return caller
 
 
-TheCaller = Annotated[Caller, Depends(caller_of)]
+async def _caller(connection: HTTPConnection) -> Caller:
+    # Not `caller_of` itself: what is not a coroutine, FastAPI calls in a thread.
+    return caller_of(connection)
+
+
+TheCaller = Annotated[Caller, Depends(_caller)]

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 from dataclasses import dataclass, field
 
+from ragstone.embedding.cores import usable_cores
 from ragstone.errors import InputError
 from ragstone.keys import KeyStore
 from ragstone.server.identity import Identity
@@ -14,6 +15,7 @@ from ragstone.server.origins import LOOPBACK_HOSTS
 from ragstone.server.rates import Rate, Rates
 from ragstone.settings import Settings
 
+MOST_UNASKED = 8  # search processes: 1 GB
 REDIS_PREFIX = "ragstone-rate"
 
 
@@ -47,6 +49,13 @@ def admission_of(settings: Settings) -> Admission:
         any_address=not near,
         origins=frozenset(settings.allowed_origins),
     )
+
+
+def search_processes_of(settings: Settings) -> int:
+    """As set; if not, none on a loopback address, whose one user they would cost 115 MB each, else one a core."""
+    if settings.search_processes is not None:
+        return settings.search_processes
+    return 0 if is_loopback(settings.host) else min(usable_cores(), MOST_UNASKED)
 
 
 def is_loopback(host: str) -> bool:

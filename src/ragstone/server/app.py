@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from ragstone.engine import Ragstone
 from ragstone.errors import SettingsError
 from ragstone.server.admission import Admission
-from ragstone.server.boundary import SecurityHeaders
+from ragstone.server.boundary import FullLane, SecurityHeaders
 from ragstone.server.chat_socket import ChatLimits, Chats, chat
 from ragstone.server.description import description
 from ragstone.server.documents_routes import documents
@@ -51,12 +51,14 @@ def create_app(
     streaming: bool = True,
     answer_limit_s: float = ANSWER_LIMIT_S,
     chat_limits: ChatLimits | None = None,
+    search_processes: int = 0,
 ) -> FastAPI:
     """The ASGI application over `engine`, which the caller opened and closes.
 
     `paths` are indexed in the background once it has started, and may be indexed again by request; without `admission`
     it answers to this machine, without keys. `streaming=False` refuses `/api/ask/stream`. What has not been answered
-    after `answer_limit_s` seconds is cut. Raises `SettingsError` for a webhook without a secret.
+    after `answer_limit_s` seconds is cut. `search_processes` search beside this one, with the models that the engine's
+    settings name. Raises `SettingsError` for a webhook without a secret.
     """
     admission = admission or Admission()
     seen = ServiceMetrics()
@@ -69,6 +71,10 @@ def create_app(
         answer_limit_s=answer_limit_s,
         metrics=seen,
         webhooks=webhooks,
+        search_processes=search_processes,
+    )
+    search_lane = Middleware(
+        FullLane, path="/api/search", check=lambda scope: scope["app"].state.service.check_search_room()
     )
     routers = _routers()
     routes = [route for router in routers for route in router.routes]
@@ -79,7 +85,7 @@ def create_app(
         openapi_url=None,  # every route comes by the routers, where it declares its policy
         middleware=[
             Middleware(Measured, metrics=seen),
-            *boundary(admission, routes, timeout_s=answer_limit_s),
+            *boundary(admission, routes, timeout_s=answer_limit_s, lanes=[search_lane]),
         ],
     )
     app.state.declared_routes = routes

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragstone.monitoring.durations import BUCKETS_MS, Window
 from ragstone.monitoring.prometheus import Sample, family, number_text
-from ragstone.types import Answer, SearchResult
+from ragstone.types import Answer
 
 # Scores of hybrid search are 0 to 1; those of other modes and sources may lie above.
 SCORE_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -43,12 +43,12 @@ class ServiceMetrics:
             self._requests[method, route, status] += 1
             self._durations.setdefault((method, route), Window(BUCKETS_MS)).add(took_ms)
 
-    def search(self, mode: str, found: SearchResult) -> None:
-        """Note how many hits a search had, and the score of the first."""
+    def search(self, mode: str, *, hits: int, top_score: float | None) -> None:
+        """Note how many hits a search had, and the score of the first, if there was one."""
         with self._lock:
-            self._results.setdefault(mode, Window(RESULT_BOUNDS)).add(len(found.hits))
-            if found.hits:
-                self._scores.setdefault(mode, Window(SCORE_BOUNDS)).add(found.hits[0].score)
+            self._results.setdefault(mode, Window(RESULT_BOUNDS)).add(hits)
+            if top_score is not None:
+                self._scores.setdefault(mode, Window(SCORE_BOUNDS)).add(top_score)
 
     def answer(self, answer: Answer) -> None:
         """Note the tokens that an answer took."""

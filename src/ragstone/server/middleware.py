@@ -17,10 +17,17 @@ from ragstone.server.problems import UnexpectedErrors
 from ragstone.server.request_log import RequestLog
 
 
-def boundary(admission: Admission, routes: Sequence[BaseRoute], *, timeout_s: float) -> list[Middleware]:
+def boundary(
+    admission: Admission,
+    routes: Sequence[BaseRoute],
+    *,
+    timeout_s: float,
+    lanes: Sequence[Middleware] = (),
+) -> list[Middleware]:
     """Outermost first: the log, forms of errors, origins, crowding, the door with its keys and rates, and limits.
 
-    `routes` declare their policies; what has not been answered after `timeout_s` seconds is cut.
+    `routes` declare their policies; `lanes` refuse what would find no room behind the door. What has not been answered
+    after `timeout_s` seconds is cut.
     """
     return [
         Middleware(RequestLog),
@@ -30,6 +37,7 @@ def boundary(admission: Admission, routes: Sequence[BaseRoute], *, timeout_s: fl
             Origins, hosts=admission.hosts, any_address=admission.any_address, origins=admission.origins
         ),
         Middleware(Crowd),
+        *lanes,
         Middleware(Door, routes=routes, identity=admission.identity, rates=admission.rates),
         Middleware(Patience, timeout_s=timeout_s),
         Middleware(BoundedBody),

@@ -7,25 +7,24 @@ leaves workers behind when it is killed itself, and waits for stuck ones without
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import multiprocessing
-import os
 import signal
-import socket
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from types import FrameType
+from collections.abc import Callable, Sequence
 
 from ragstone.embedding.cores import usable_cores
-from ragstone.errors import InputError, RagstoneError
+from ragstone.errors import InputError
 from ragstone.memory.opening import settings_embedder
 from ragstone.server.admission import admission_of, check_public, is_loopback
-from ragstone.server.model_worker import WorkerPlan, run_worker
 from ragstone.server.serving import address, listening_socket
+from ragstone.server.worker_process import (
+    Death,
+    Program,
+    WorkerProcess,
+    keep_running,
+    settings_frame,
+    unexpected_end,
+)
 from ragstone.settings import Settings
 
 logger = logging.getLogger("ragstone.server")
@@ -33,14 +32,8 @@ logger = logging.getLogger("ragstone.server")
 MAX_WORKERS = 64
 CUDA_DEVICES = "CUDA_VISIBLE_DEVICES"
 DRAIN_S = 10.0  # a full request, 2,048 passages, takes about this long on one core; then workers are killed
-START_S = 120.0  # a large model from a slow disk
-# A worker that dies so soon after its start would do so again; the third such death in a row ends the server.
-EARLY_S = 5.0
-MAX_EARLY_DEATHS = 3
-
-_spawn = multiprocessing.get_context(
-    "spawn"
-)  # a fork would share ONNX Runtime's and CUDA's threads and locks
+MAX_EARLY_DEATHS = 3  # of one worker in a row; then the server ends
+WORKER = "ragstone.server.model_worker"
 
 
 def serve_model(
@@ -63,142 +56,55 @@ def serve_model(
         check_public(settings.host, admission_of(settings).identity)
     settings_embedder(settings).close()  # fails here, not in every worker; and makes the model's files once
     threads = settings.model_threads or max(1, usable_cores() // count)
+    settings = settings.model_copy(update={"model_threads": threads})
     with listening_socket(settings.host, settings.port) as listener:
         url = address(settings.host, listener.getsockname()[1])
-        plans = [
-            WorkerPlan(settings, threads=threads, device=devices[n % len(devices)] if devices else None)
+        start = {"settings": settings_frame(settings), "listener": listener.fileno()}
+        programs = [
+            Program(WORKER, start, _seeing(devices, n), descriptors=(listener.fileno(),))
             for n in range(count)
         ]
-        _Supervisor(plans, listener, on_ready=lambda: announce(url)).run()
+        asyncio.run(_keep(programs, lambda: announce(url)))
 
 
-@dataclass
-class _Watched:
-    """A worker process: `link` says once that it answers, and closes when either side is gone."""
-
-    plan: WorkerPlan
-    process: SpawnProcess
-    link: Connection
-    started_s: float = field(default_factory=time.monotonic)
-    ready: bool = False
+def _seeing(devices: Sequence[str], number: int) -> dict[str, str]:
+    """What lets a worker see one GPU, the devices in turn; nothing where none are named."""
+    return {CUDA_DEVICES: devices[number % len(devices)]} if devices else {}
 
 
-class _Supervisor:
-    def __init__(
-        self, plans: Sequence[WorkerPlan], listener: socket.socket, *, on_ready: Callable[[], None]
-    ) -> None:
-        self._plans = plans
-        self._listener = listener
-        self._on_ready = on_ready
-        self._announced = False
-        self._early_deaths = 0
-        self._workers: list[_Watched] = []
-
-    def run(self) -> None:
-        """Keep the workers running until a signal; returns when all have ended."""
-        with _stop_signals() as told_to_stop:
-            try:
-                self._workers = [self._started(plan) for plan in self._plans]
-                while not self._news(told_to_stop):
-                    self._replace_dead()
-            finally:
-                self._stop()
-
-    def _started(self, plan: WorkerPlan) -> _Watched:
-        ours, theirs = _spawn.Pipe()
-        process = _spawn.Process(
-            target=run_worker, args=(plan, self._listener, theirs), name="ragstone-model-worker"
-        )
-        with _visible(plan.device):
-            process.start()
-        theirs.close()
-        return _Watched(plan, process, ours)
-
-    def _news(self, told_to_stop: Connection) -> bool:
-        """Wait until a worker is ready or dead, or a signal came; True for a signal."""
-        starting = {worker.link: worker for worker in self._workers if not worker.ready}
-        oldest_s = min((worker.started_s for worker in starting.values()), default=None)
-        left_s = None if oldest_s is None else max(0.0, oldest_s + START_S - time.monotonic())
-        sentinels = [worker.process.sentinel for worker in self._workers]
-        changed = wait([told_to_stop, *starting, *sentinels], timeout=left_s)
-        if not changed:
-            raise RagstoneError(f"a worker did not start within {START_S:g} s", hint="look at the log")
-        for link, worker in starting.items():
-            if link in changed:
-                worker.ready = _said_ready(link)
-        if not self._announced and all(worker.ready for worker in self._workers):
-            self._announced = True
-            self._on_ready()
-        return told_to_stop in changed
-
-    def _replace_dead(self) -> None:
-        for place, worker in enumerate(self._workers):
-            if worker.process.is_alive():
-                continue
-            lived_s = time.monotonic() - worker.started_s
-            status = worker.process.exitcode
-            logger.warning("a model worker ended after %.0f s with status %s", lived_s, status)
-            self._early_deaths = self._early_deaths + 1 if lived_s < EARLY_S and not worker.ready else 0
-            if self._early_deaths >= MAX_EARLY_DEATHS:
-                raise RagstoneError(
-                    f"model workers end as soon as they start, the last with status {status}",
-                    hint="look at what they printed, and at the memory that is free",
-                )
-            self._workers[place] = self._started(worker.plan)
-            worker.link.close()
-            worker.process.close()
-
-    def _stop(self) -> None:
-        """End every worker: by SIGTERM, and by SIGKILL what still runs after the time for draining."""
-        for worker in self._workers:
-            worker.process.terminate()
-        ends_s = time.monotonic() + DRAIN_S
-        for worker in self._workers:
-            worker.process.join(max(0.0, ends_s - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.link.close()
-            worker.process.close()
+async def _keep(programs: Sequence[Program], on_ready: Callable[[], None]) -> None:
+    """Keep the workers running until SIGTERM or Ctrl-C; `on_ready` once all were. Raises `RagstoneError`."""
+    told, ready = asyncio.Event(), [asyncio.Event() for _ in programs]
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    keeping = [asyncio.create_task(_keep_one(*one)) for one in zip(programs, ready, strict=True)]
+    announcing = asyncio.create_task(_announce(ready, on_ready))
+    stop = asyncio.create_task(told.wait())
+    await asyncio.wait([stop, *keeping], return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in keeping if task.done()]
+    for task in (stop, announcing, *keeping):
+        task.cancel()
+    await asyncio.wait([stop, announcing, *keeping])
+    for task in failed:
+        task.result()  # raises what ended it
 
 
-@contextmanager
-def _visible(device: str | None) -> Iterator[None]:
-    """Let a process that is started in this block see one GPU; None: what this one sees."""
-    if device is None:
-        yield
-        return
-    before = os.environ.get(CUDA_DEVICES)
-    os.environ[CUDA_DEVICES] = device
-    try:
-        yield
-    finally:
-        del os.environ[CUDA_DEVICES]
-        if before is not None:
-            os.environ[CUDA_DEVICES] = before
+async def _keep_one(program: Program, ready: asyncio.Event) -> None:
+    async def use(worker: WorkerProcess) -> None:
+        ready.set()
+        while True:
+            await worker.receive()
+
+    async def ended(death: Death) -> None:
+        logger.warning("a model worker ended after %.0f s with status %s", death.lived_s, death.status)
+        if death.early >= MAX_EARLY_DEATHS:
+            raise unexpected_end(death)
+
+    await keep_running(program, use, ended=ended, grace_s=DRAIN_S)
 
 
-def _said_ready(link: Connection) -> bool:
-    try:
-        return bool(link.recv() == "ready")
-    except (EOFError, OSError):  # it died; its sentinel says so too
-        return False
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Connection]:
-    """A connection that can be read from once SIGTERM or SIGINT has come."""
-    reader, writer = _spawn.Pipe(duplex=False)
-    os.set_blocking(writer.fileno(), False)
-
-    def told(_number: int, _frame: FrameType | None) -> None:
-        writer.send_bytes(b"stop")
-
-    before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield reader
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        reader.close()
-        writer.close()
+async def _announce(ready: Sequence[asyncio.Event], on_ready: Callable[[], None]) -> None:
+    for worker in ready:
+        await worker.wait()
+    on_ready()

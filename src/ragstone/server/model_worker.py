@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,26 +16,17 @@ from ragstone.server.admission import admission_of
 from ragstone.server.connections import ConnectionLimits, connections_with
 from ragstone.server.model_app import create_model_app
 from ragstone.server.serving import IDLE_CONNECTION_S
+from ragstone.server.worker_side import Link
 from ragstone.settings import Settings
 
 GRACE_S = 8  # what supervisors wait for, less the time to close the model
 
 
-@dataclass(frozen=True)
-class WorkerPlan:
-    """What a worker runs: the settings' model with `threads`, on the GPU that `device` names (None: as it finds)."""
-
-    settings: Settings
-    threads: int
-    device: str | None
-
-
-def run_worker(plan: WorkerPlan, listener: socket.socket, link: Connection) -> None:
-    """Answer until SIGTERM, or until the other end of `link` is closed: no worker outlives its supervisor."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches every process; the supervisor says when to end
-    settings = plan.settings.model_copy(update={"model_threads": plan.threads})
+def main() -> None:
+    """Answer until SIGTERM, or until the other end of the link is closed: no worker outlives its supervisor."""
+    link = Link()
+    settings = Settings.model_validate(link.start["settings"])
+    link.take_log(settings)
     embedder = settings_embedder(settings)
     try:
         app = create_model_app(
@@ -47,18 +35,12 @@ def run_worker(plan: WorkerPlan, listener: socket.socket, link: Connection) -> N
             admission=admission_of(settings),
             limit_s=settings.request_timeout_s,
         )
-        server = _Server(app, on_started=lambda: link.send("ready"))
-        threading.Thread(target=_end_with, args=(link, server), daemon=True).start()
-        server.run([listener])
+        server = _Server(app, on_started=lambda: link.send({"ready": True}))
+        link.at_end(lambda: server.handle_exit(signal.SIGTERM, None))
+        with socket.socket(fileno=link.start["listener"]) as listener:
+            server.run([listener])
     finally:
         embedder.close()
-
-
-def _end_with(link: Connection, server: uvicorn.Server) -> None:
-    try:
-        link.recv()  # nothing is ever sent: it ends when the supervisor does
-    except (EOFError, OSError):
-        server.handle_exit(signal.SIGTERM, None)
 
 
 class _Server(uvicorn.Server):
@@ -91,3 +73,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_started()
+
+
+if __name__ == "__main__":
+    main()

@@ -37,12 +37,12 @@ models_api = APIRouter(prefix="/v1")
 chat_api = APIRouter(prefix="/v1")
 
 
-def _models(request: Request) -> Models:
+async def _models(request: Request) -> Models:
     models: Models = request.app.state.models
     return models
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 

@@ -63,6 +63,12 @@ class BusyError(RagstoneError):
     default_code = "busy"
 
 
+class SearchDiedError(RagstoneError):
+    """The process that searched ended, and so did the one that tried again."""
+
+    default_code = "search_died"
+
+
 class QueueFullError(RagstoneError):
     """The queue of jobs is full; there is room when some have ended."""
 
@@ -101,6 +107,7 @@ class SlowBodyError(RagstoneError):
 
 _EDGE_STATUS: Mapping[type[RagstoneError], int] = {
     BusyError: 503,
+    SearchDiedError: 503,
     DeadlineError: 504,
     RevokedError: 401,
     SlowBodyError: 408,
@@ -109,6 +116,9 @@ _EDGE_STATUS: Mapping[type[RagstoneError], int] = {
     StoppingError: 503,
     AnswerTimeoutError: 504,
 }
+
+
+_FOR_A_MOMENT = (BusyError, QueueFullError, SearchDiedError)
 
 
 def status_of(error: RagstoneError) -> int:
@@ -202,7 +212,7 @@ class UnexpectedErrors:
 async def _ragstone_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RagstoneError)  # noqa: S101 - registered for this class only
     status = status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, BusyError | QueueFullError) else {}
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, _FOR_A_MOMENT) else {}
     told = _told(error)
     return problem(status, code=error.code, detail=told["detail"], hint=told["hint"], headers=headers)
 

@@ -32,7 +32,7 @@ EVENTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # a coroutine, so that no thread is asked
     service: Service = request.app.state.service
     return service
 

@@ -53,7 +53,7 @@ async def search(
     asked: Annotated[SearchRequest, Query()], service: TheService, caller: TheCaller
 ) -> Response:
     """`{"hits","degraded","timings_ms"}`, best first."""
-    return reply(wire.search_json(await service.search(asked, caller)))
+    return Response(await service.search(asked, caller), media_type="application/json")
 
 
 @api.get("/stats", summary="Counts, sizes, model and latencies", responses=described(Stats))
@@ -99,15 +99,15 @@ async def retrieve(body: RetrieveRequest, service: TheService, caller: TheCaller
 @policy("read")
 async def caches(service: TheService) -> Response:
     """Hits, misses and sizes of each cache."""
-    return reply({"caches": wire.plain_json((await service.read(service.engine.stats)).caches)})
+    return reply({"caches": wire.plain_json(await service.caches())})
 
 
 @api.delete("/caches", summary="Drop every kept answer and search result", responses=described(Removed))
 @policy("admin")
 async def drop_caches(service: TheService) -> Response:
     """In the shared cache too; 503 when that does not answer."""
-    before = (await service.read(service.engine.stats)).caches
-    await service.changes.run(service.engine.forget_caches)
+    before = await service.caches()
+    await service.changes.run(service.forget_caches)
     return reply(
         {"removed": sum(before[name]["entries"] for name in ("answers", "searches") if name in before)}
     )

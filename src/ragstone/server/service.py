@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -31,11 +31,13 @@ from ragstone.server.metrics import ServiceMetrics
 from ragstone.server.problems import AnswerTimeoutError, StoppingError
 from ragstone.server.requests import AskRequest, DocumentRequest, DocumentsRequest, SearchRequest
 from ragstone.server.retrieval import Retrieval
+from ragstone.server.search_frames import Found, arguments
+from ragstone.server.search_processes import NoProcessError, SearchProcesses
 from ragstone.server.streaming import answer_events
 from ragstone.server.webhooks import Webhooks
-from ragstone.server.workers import Workers
-from ragstone.stats import Stats
-from ragstone.types import Answer, AnswerDone, AnswerEvent, DocumentInfo, SearchResult
+from ragstone.server.workers import Room, Workers
+from ragstone.stats import SearchFigures, Stats, together
+from ragstone.types import Answer, AnswerDone, AnswerEvent, DocumentInfo
 
 logger = logging.getLogger("ragstone.server")
 
@@ -64,6 +66,7 @@ class Service:
         answer_limit_s: float,
         metrics: ServiceMetrics,
         webhooks: Webhooks | None,
+        search_processes: int = 0,
     ) -> None:
         self.engine = engine
         self.streaming = streaming
@@ -76,6 +79,12 @@ class Service:
         self._webhooks = webhooks
         self._searching = Workers(
             "searches", threads=SEARCH_THREADS, waiting=SEARCH_WAITING, wait_s=SEARCH_WAIT_S
+        )
+        self.processes = SearchProcesses(
+            engine.settings,
+            count=search_processes,
+            monitor=engine.monitor,
+            room=Room("searches", waiting=SEARCH_WAITING, wait_s=SEARCH_WAIT_S),
         )
         self._answering = Workers("answers", threads=ANSWER_THREADS, waiting=0)
         self.loop = asyncio.get_running_loop()
@@ -111,6 +120,7 @@ class Service:
         try:
             if self.engine.settings.warm_up:
                 await self.read(self.engine.warm_up)
+            await self.processes.start()
             self._warm = True
         except RagstoneError as error:
             logger.error("warm-up failed: %s", error)  # noqa: TRY400 - an expected error needs no traceback
@@ -138,6 +148,7 @@ class Service:
         self._searching.close()
         self._answering.close()
         self.changes.close()
+        await self.processes.close()
         await self.memories.stop()
         for end in (partial(self.jobs.join, grace_s), self.retrieval.close, self.memories.close):
             await asyncio.to_thread(end)
@@ -173,23 +184,22 @@ class Service:
             work.cancel()
             stop.cancel()
 
-    async def search(self, request: SearchRequest, caller: Caller) -> SearchResult:
-        """The hits for a validated request."""
+    def check_search_room(self) -> None:
+        """Raise `BusyError` when a search that came now would be refused."""
+        try:
+            self.processes.check_room()
+        except NoProcessError:
+            self._searching.check_room()
+
+    async def search(self, request: SearchRequest, caller: Caller) -> bytes:
+        """The hits for a validated request, as JSON; by a search process, where there is one."""
         self.check(caller, *request.collection)
-        found = await self.read(
-            partial(
-                self.engine.search,
-                request.q,
-                top_k=request.k,
-                mode=request.mode,
-                filter=request.filter or None,
-                collections=request.collection or None,
-                graph=request.graph,
-                rerank=request.rerank,
-            )
-        )
-        self.metrics.search(request.mode, found)
-        return found
+        try:
+            found = await self.processes.search(request)
+        except NoProcessError:
+            found = await self.read(lambda: Found.of(self.engine.search(**arguments(request))))
+        self.metrics.search(request.mode, hits=found.hits, top_score=found.top_score)
+        return found.body
 
     async def documents(self, request: DocumentsRequest, caller: Caller) -> list[DocumentInfo]:
         """The documents of a collection that pass the filter, all pages, by uri."""
@@ -205,7 +215,27 @@ class Service:
         """A collection in numbers; of others only the names that the caller may see."""
         name = self.named(collection, caller)
         stats = await self.read(partial(self.engine.stats, collection=name))
-        return replace(stats, collections=tuple(filter(caller.sees, stats.collections)))
+        everywhere = self._search_figures()
+        return replace(
+            stats,
+            collections=tuple(filter(caller.sees, stats.collections)),
+            caches={**stats.caches, **everywhere.caches},
+            recall=everywhere.recall.get(name),
+            degraded=everywhere.degraded,
+        )
+
+    async def caches(self) -> Mapping[str, Mapping[str, int]]:
+        """What is kept, by name, in numbers; of all processes together."""
+        stats = await self.read(self.engine.stats)
+        return {**stats.caches, **self._search_figures().caches}
+
+    def _search_figures(self) -> SearchFigures:
+        return together([self.engine.search_figures(), *self.processes.figures()])
+
+    def forget_caches(self) -> None:
+        """Drop what is kept, also in the shared cache. Raises `StoreError` when that is away; called in a thread."""
+        self.loop.call_soon_threadsafe(self.processes.forget_caches)
+        self.engine.forget_caches()
 
     def named(self, collection: str | None, caller: Caller) -> str:
         """The collection meant, the engine's own if none is named. Raises `NotFoundError` unless it is the caller's."""
@@ -268,7 +298,12 @@ class Service:
         """
         there, chat = await asyncio.to_thread(lambda: (self._has_index(), self._chat_state()))
         model = "ok" if self._warm else "failed" if self._warm_up_error is not None else "loading"
-        checks = {"model": model, "index": "ok" if there else "missing", "chat_model": chat}
+        checks = {
+            "model": model,
+            "index": "ok" if there else "missing",
+            "chat_model": chat,
+            "search_processes": self.processes.state,
+        }
         reason = self.unready_reason()
         if reason is None and not there:
             reason = {

@@ -42,9 +42,10 @@ def serve(
     admission: Admission | None = None,
     streaming: bool = True,
     answer_limit_s: float = ANSWER_LIMIT_S,
+    search_processes: int = 0,
     announce: Callable[[str], None] = lambda _url: None,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C; `paths` are indexed in the background meanwhile.
+    """Serve until SIGTERM or Ctrl-C; `paths` are indexed in the background meanwhile, options are `create_app`'s.
 
     `announce` is called once with the address, when connections are accepted; port 0 takes a free one.
     The engine stays open. Raises `InputError` for an address that others can reach while nobody has a key, and for a
@@ -54,7 +55,12 @@ def serve(
     if not is_loopback(host):
         check_public(host, admission.identity)
     app = create_app(
-        engine, paths=paths, admission=admission, streaming=streaming, answer_limit_s=answer_limit_s
+        engine,
+        paths=paths,
+        admission=admission,
+        streaming=streaming,
+        answer_limit_s=answer_limit_s,
+        search_processes=search_processes,
     )
     with listening_socket(host, port) as listener:
         sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -24,12 +24,33 @@ T = TypeVar("T")
 RECENT = 0.1  # weight of the last call in what calls usually take: the last twenty count
 
 
-class Workers:
-    """`threads` calls run at once and `waiting` more may queue; the next one is refused.
-
-    So is one that would wait longer than `wait_s`, going by what calls have taken of late. As many as run may always
-    wait, so that one slow call does not close the lane.
+class Room:
+    """Who may wait: `waiting` calls beyond those that run, and none that would wait longer than `wait_s`, going by what
+    calls have taken of late. As many as run may always wait, so that one slow call does not close the lane.
     """
+
+    def __init__(self, name: str, *, waiting: int, wait_s: float = math.inf) -> None:
+        self._name = name
+        self._waiting = waiting
+        self._wait_s = wait_s
+        self._usual_s = 0.0
+
+    def check(self, taken: int, *, at_once: int) -> None:
+        """Raise `BusyError` if another call may not come to `taken` that are there, of which `at_once` can run."""
+        turns = (taken - at_once + 1) / at_once  # until one of them has ended
+        too_long = taken >= 2 * at_once and turns * self._usual_s > self._wait_s
+        if taken >= at_once + self._waiting or too_long:
+            raise BusyError(
+                f"All places for {self._name} are taken ({taken}).", hint="Try again in a second."
+            )
+
+    def note(self, taken_s: float) -> None:
+        """What a call has taken, without its wait."""
+        self._usual_s += (taken_s - self._usual_s) * RECENT
+
+
+class Workers:
+    """`threads` calls run at once, and others wait as `Room` allows; the next one is refused."""
 
     def __init__(
         self,
@@ -40,14 +61,11 @@ class Workers:
         wait_s: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._name = name
         self._threads = threads
-        self._limit = threads + waiting
-        self._wait_s = wait_s
+        self._room = Room(name, waiting=waiting, wait_s=wait_s)
         self._clock = clock
         self._lock = threading.Lock()
         self._taken = 0
-        self._usual_s = 0.0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"ragstone-{name}")
 
     @property
@@ -71,6 +89,11 @@ class Workers:
             deadlines.check()
             raise  # the call's own
 
+    def check_room(self) -> None:
+        """Raise `BusyError` when no slot is free now."""
+        with self._lock:
+            self._room.check(self._taken, at_once=self._threads)
+
     @contextmanager
     def slot(self) -> Iterator[None]:
         """A slot held for the length of a `with` block; raises `BusyError` when none is free."""
@@ -83,12 +106,7 @@ class Workers:
     def take_slot(self) -> None:
         """Take one slot, to be given back exactly once; raises `BusyError` when none is free."""
         with self._lock:
-            turns = (self._taken - self._threads + 1) / self._threads  # until a thread is free
-            too_long = self._taken >= 2 * self._threads and turns * self._usual_s > self._wait_s
-            if self._taken >= self._limit or too_long:
-                raise BusyError(
-                    f"All places for {self._name} are taken ({self._taken}).", hint="Try again in a second."
-                )
+            self._room.check(self._taken, at_once=self._threads)
             self._taken += 1
 
     def give_slot_back(self) -> None:
@@ -118,7 +136,7 @@ class Workers:
         finally:
             taken_s = self._clock() - started_s
             with self._lock:
-                self._usual_s += (taken_s - self._usual_s) * RECENT
+                self._room.note(taken_s)
 
 
 def _in_time(call: Callable[[], T]) -> T:
