@@ -129,3 +129,22 @@ def test_settings_cross_the_link_with_their_secrets() -> None:
     )
     crossed = json.loads(wire.encode(settings_frame(settings)))
     assert Settings.model_validate(crossed) == settings
+
+
+def test_a_worker_that_cannot_be_started_or_understood_is_a_death_too() -> None:
+    deaths: list[Death] = []
+
+    async def ended(death: Death) -> None:
+        deaths.append(death)
+        raise InterruptedError
+
+    async def use(worker: WorkerProcess) -> None:
+        worker.send({"n": 1})
+        await worker.receive()
+        await worker.receive()  # a body, which is no object
+        raise TypeError("of another version")
+
+    for program in (Program(TELLING, {}, {"BAD": "\0"}), Program(TELLING, {})):
+        with pytest.raises(InterruptedError):
+            asyncio.run(keep_running(program, use, ended=ended, grace_s=5))
+    assert [death.status for death in deaths] == [None, 7]

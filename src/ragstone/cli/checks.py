@@ -131,7 +131,7 @@ def service(settings: Settings) -> str:
 
 def _running(settings: Settings) -> dict[str, str] | None:
     """The checks of the service that answers where the settings say; None where none does."""
-    host = settings.host if _is_loopback(settings.host) else "127.0.0.1"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     with contextlib.closing(HTTPConnection(host.strip("[]"), settings.port, timeout=1)) as connection:
         try:
             connection.request("GET", "/health/ready")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ragstone import deadlines, errors, wire
+from ragstone import errors, wire
 from ragstone.deadlines import DeadlineError
 from ragstone.errors import RagstoneError
 from ragstone.index.recall_keeper import ObservedRecall
@@ -50,13 +50,9 @@ def arguments(request: SearchRequest) -> dict[str, Any]:
     }
 
 
-def question(request: SearchRequest) -> wire.Json:
-    """The frame that asks for a search, with the id and the deadline of the request being served."""
-    left_s = deadlines.left_s(MAX_LEFT_S)
+def question(request: SearchRequest, *, left_s: float) -> wire.Json:
+    """The frame that asks for a search within `left_s`, with the id of the request being served."""
     return {"search": arguments(request), "left_s": left_s, "request_id": request_id.get()}
-
-
-MAX_LEFT_S = 3600.0  # the most that `request_timeout_s` may be
 
 
 def error_json(error: RagstoneError) -> list[str]:

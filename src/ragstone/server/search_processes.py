@@ -22,7 +22,7 @@ from ragstone.monitoring.process import resident_bytes
 from ragstone.monitoring.records import Gauge
 from ragstone.server.problems import SearchDiedError
 from ragstone.server.requests import SearchRequest
-from ragstone.server.search_frames import MAX_LEFT_S, Found, error_from, figures_from, question
+from ragstone.server.search_frames import Found, error_from, figures_from, question
 from ragstone.server.worker_process import (
     Death,
     Program,
@@ -37,6 +37,7 @@ from ragstone.stats import SearchFigures, recall_gauges, together
 
 STOP_S = 3.0  # an engine is closed in milliseconds; this is within what supervisors wait
 STUCK_S = 10.0  # after its deadline a search that still runs never ends: its process is replaced
+MAX_LEFT_S = 3600.0  # the most that `request_timeout_s` may be
 LONGEST_PAUSE_S = 60.0  # between starts of processes that end as they start
 
 logger = logging.getLogger("ragstone.server")
@@ -138,7 +139,7 @@ class SearchProcesses:
         self.check_room()
         left_s = deadlines.left_s(MAX_LEFT_S)
         answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-        asked = _Asked(question(request), left_s, answer)
+        asked = _Asked(question(request, left_s=left_s), left_s, answer)
         self._waiting.append(asked)
         self._hand_out()
         try:

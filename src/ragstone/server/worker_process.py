@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,8 @@ EARLY_S = 5.0
 MAX_FRAME_BYTES = 1 << 26  # a hundred hits of a long chunk each are 1 MB
 _LENGTH = struct.Struct(">I")
 
+logger = logging.getLogger("ragstone.server")
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -48,9 +50,10 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A worker that ended unasked, with the status of `subprocess`; `early` such in a row died as they started."""
+    """A worker that ended unasked, with the status of `subprocess`, None if it could not be started; `early` such in a
+    row died as they started."""
 
-    status: int
+    status: int | None
     lived_s: float
     early: int
 
@@ -59,9 +62,10 @@ class WorkerProcess:
     """A process that runs `program`; belongs to the event loop it is made in."""
 
     def __init__(self, program: Program) -> None:
-        """Start it; raises `OSError`."""
+        """Start it; raises `OSError`, `ValueError`."""
         self._link, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ExitStack() as unless_started:
+            unless_started.enter_context(self._link)
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", program.module],
                 stdin=theirs.fileno(),
@@ -70,6 +74,7 @@ class WorkerProcess:
                 env={**os.environ, "PYTHONPATH": _import_path(), **program.environment},
                 start_new_session=True,  # Ctrl-C on the terminal reaches this process only
             )
+            unless_started.pop_all()
         self._first = program.start
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -135,22 +140,28 @@ async def keep_running(
     grace_s: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Start a worker, `use` it once it is ready until that raises `EOFError`, tell `ended`, and begin again.
+    """Start a worker, `use` it once it is ready until that raises an error, `EOFError` at its end; tell `ended`, begin
+    again.
 
     Goes on until it is cancelled or `ended` raises; the worker then has `grace_s` seconds to end.
     """
     early = 0
     while True:
         started_s, ready = clock(), False
-        worker = WorkerProcess(program)
+        worker: WorkerProcess | None = None
         try:
+            worker = WorkerProcess(program)
             await worker.ready()
             ready = True
             await use(worker)
         except EOFError:
             pass
+        except (
+            Exception
+        ):  # it could not be started, or says what nobody understands: another one may do better
+            logger.exception("a worker process is given up")
         finally:
-            status = await _stopped(worker, grace_s)
+            status = None if worker is None else await _stopped(worker, grace_s)
         lived_s = clock() - started_s
         early = 0 if ready and lived_s >= EARLY_S else early + 1
         await ended(Death(status, lived_s, early))
