@@ -11,6 +11,9 @@ import pytest
 
 from ragstone.index.recall_keeper import ENOUGH_TO_RAISE, ObservedRecall
 from ragstone.monitoring.monitor import PerformanceMonitor
+from ragstone.server.search_processes import SearchProcesses
+from ragstone.server.workers import Room
+from ragstone.settings import Settings
 from ragstone.stats import recall_gauges
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
@@ -19,18 +22,22 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian: 
 
 
 @pytest.fixture
-def exported() -> str:
+def exported(tmp_path: Path) -> str:
     monitor = PerformanceMonitor()
     monitor.observe("search", 5.0, {"embed": 1.0})
     monitor.record_error("search")
     monitor.record_metric("queue", 3.0)
     monitor.add_gauges(lambda: recall_gauges({"papers": ObservedRecall(30, 0.9, 0.99)}, wanted=0.98))
+    room = Room("searches", waiting=0)
+    monitor.add_gauges(
+        SearchProcesses(Settings(data_dir=tmp_path), count=2, monitor=monitor, room=room).gauges
+    )
     return monitor.to_prometheus()
 
 
 def test_every_figure_in_an_alert_is_exported(exported: str) -> None:
     named = set(re.findall(r"ragstone_\w+", RULES.read_text()))
-    assert len(named) == 6
+    assert len(named) == 8
     assert named <= set(re.findall(r"^# TYPE (\w+)", exported, re.MULTILINE))
     assert 'ragstone_operations_total{operation="search",outcome="error"} 1' in exported
     assert f"ragstone_recall_checks >= {ENOUGH_TO_RAISE}\n" in RULES.read_text()

@@ -112,13 +112,13 @@ class SearchProcesses:
 
     async def start(self) -> None:
         """Start them; returns when each is ready or has ended again."""
-        self._monitor.add_gauges(self._gauges)
+        self._monitor.add_gauges(self.gauges)
         self._keeping = [asyncio.create_task(self._keep(tried)) for tried in self._tried]
         await asyncio.gather(*(tried.wait() for tried in self._tried))
 
     async def close(self) -> None:
         """End them; no process is left."""
-        self._monitor.remove_gauges(self._gauges)
+        self._monitor.remove_gauges(self.gauges)
         for task in self._keeping:
             task.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)
@@ -252,7 +252,8 @@ class SearchProcesses:
         else:
             self._monitor.observe(operation, took_ms, stages_ms)
 
-    def _gauges(self) -> Iterable[Gauge]:
+    def gauges(self) -> Iterable[Gauge]:
+        """How many there are, their memory, and the recall that they watched."""
         ready = list(self._ready)
         sizes = [resident_bytes(Path(f"/proc/{process.worker.process.pid}/statm")) for process in ready]
         yield Gauge("ragstone_search_processes", self.count, "Search processes that are to be there.")
