@@ -172,12 +172,14 @@ def test_figures_are_those_of_all_processes(served: LiveService) -> None:
     assert "ragstone_search_processes_resident_bytes" in served.get("/metrics").body.decode()
 
 
-def test_a_process_is_told_the_requests_id_and_deadline(served: LiveService) -> None:
+def test_nothing_is_searched_after_its_deadline(served: LiveService) -> None:
+    searched(served, {"q": "in time"})
+    before = misses(served)
     with stopped(served):
         reply = searched(served, {"q": "late"}, **{"X-Request-Timeout": "0.2", "X-Request-ID": "mine"})
     assert (reply.status, reply.json()["code"], reply.json()["request_id"]) == (504, "deadline", "mine")
-    # It went on afterwards, and was in time to be seen as over.
     wait_until(lambda: len(pool(served)._free) == 2, "both are free")
+    assert misses(served) == before
 
 
 class stopped:  # noqa: N801 - used as a word: with stopped(service)
@@ -295,13 +297,16 @@ def test_what_does_not_fit_is_refused_and_a_search_that_never_ends_costs_its_pro
             count=1,
             monitor=PerformanceMonitor(),
             room=Room("searches", waiting=1),
-            stuck_s=-3599.9,  # .1 s after it has begun: nobody gave a deadline
+            stuck_s=-3599.0,  # 1 s after it has begun: nobody gave a deadline
         )
         with pytest.raises(NoProcessError):
             await searches.search(SearchRequest(q="too early"))
         await searches.start()
         (process,) = searches._ready
         pid = process.worker.process.pid
+        assert (await searches.search(SearchRequest(q="who built the third lighthouse"))).hits
+        assert process.watch is not None
+        assert process.watch.cancelled()
         os.kill(pid, signal.SIGSTOP)
         waiting = [asyncio.create_task(searches.search(SearchRequest(q=f"bee {n}"))) for n in range(2)]
         await asyncio.sleep(0)

@@ -15,6 +15,7 @@ from fake_clock import FakeClock
 from ragstone import errors, wire
 from ragstone.deadlines import DeadlineError
 from ragstone.errors import RagstoneError
+from ragstone.logs import request_id
 from ragstone.server.problems import status_of
 from ragstone.server.search_frames import error_from, error_json
 from ragstone.server.worker_process import (
@@ -36,7 +37,7 @@ KINDS = [
 ]
 
 
-def test_a_worker_answers_logs_and_ends_with_its_link(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_answers_logs_and_ends_with_its_link() -> None:
     async def talk() -> None:
         worker = WorkerProcess(Program(TELLING, {}, {"TOLD": "so"}))
         await worker.ready()
@@ -48,9 +49,15 @@ def test_a_worker_answers_logs_and_ends_with_its_link(caplog: pytest.LogCaptureF
         with pytest.raises(EOFError):
             await worker.receive()
 
-    with caplog.at_level(logging.WARNING):
+    seen: list[tuple[str, str]] = []
+    watch = logging.Handler()
+    watch.emit = lambda record: seen.append((record.getMessage(), request_id.get()))  # type: ignore[method-assign]
+    logging.getLogger("ragstone.server").addHandler(watch)
+    try:
         asyncio.run(talk())
-    assert [record.getMessage() for record in caplog.records] == ["100 % of it"]
+    finally:
+        logging.getLogger("ragstone.server").removeHandler(watch)
+    assert seen == [("100 % of it", "r1")]
 
 
 def test_a_worker_in_the_middle_of_its_work_ends_with_its_link_too() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,12 @@ def arguments(request: SearchRequest) -> dict[str, Any]:
 
 def question(request: SearchRequest, *, left_s: float) -> wire.Json:
     """The frame that asks for a search within `left_s`, with the id of the request being served."""
-    return {"search": arguments(request), "left_s": left_s, "request_id": request_id.get()}
+    # A moment, not a duration: both sides read one clock (CLOCK_MONOTONIC), and waiting counts.
+    return {
+        "search": arguments(request),
+        "ends_s": time.monotonic() + left_s,
+        "request_id": request_id.get(),
+    }
 
 
 def error_json(error: RagstoneError) -> list[str]:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -55,7 +56,7 @@ def _search(engine: Ragstone, seen: _Relayed, link: Link, asked: wire.Json) -> N
     body: bytes | None = None
     known = request_id.set(asked["request_id"])
     try:
-        with deadlines.within(asked["left_s"]):
+        with deadlines.within(asked["ends_s"] - time.monotonic()):
             deadlines.check()
             found = Found.of(engine.search(**asked["search"]))
         body = found.body
