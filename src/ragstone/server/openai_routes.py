@@ -101,7 +101,7 @@ async def _chat_models(service: Service, caller: Caller) -> dict[str, str]:
 async def chat_completions(
     body: ChatRequest, request: Request, service: TheService, caller: TheCaller
 ) -> Response:
-    """A completion or its chunks; `citations`, `grounded`, `degraded` and `ignored` stand beside the choices."""
+    """A completion or its chunks; `citations`, `grounded`, `degraded`, `memories` and `ignored` stand beside them."""
     if body.stream and not service.streaming:
         return problem(
             409, code="streaming_off", detail="Streaming is switched off.", hint="Send stream: false."

@@ -118,8 +118,22 @@ class Usage(Reply):
     completion_tokens: Count
 
 
+class UsedMemory(Reply):
+    """A statement that is remembered and fits the question; it is never cited."""
+
+    id: str
+    text: str
+    score: float | None
+    tier: str
+    source: str
+    created_s: UnixSeconds
+
+
 class Answered(Reply):
-    """An answer with checked citations; not `grounded` when the documents do not hold it."""
+    """An answer with checked citations; not `grounded` when the documents do not hold it.
+
+    `memories` are there where the question asked for `memory`, best first.
+    """
 
     answer: str
     citations: list[Citation]
@@ -129,6 +143,7 @@ class Answered(Reply):
     timings_ms: Milliseconds
     model: str | None
     usage: Usage
+    memories: list[UsedMemory]
 
 
 class Document(Reply):

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -23,6 +23,7 @@ from ragstone import deadlines, wire
 from ragstone.engine import Ragstone
 from ragstone.engine_models import OPENAI_BASE_URL
 from ragstone.errors import RagstoneError
+from ragstone.memory.answering import answer_with_memory
 from ragstone.server.access import Caller
 from ragstone.server.changes import Changes
 from ragstone.server.jobs import Job, Jobs
@@ -256,7 +257,7 @@ class Service:
     def answer(self, request: AskRequest, caller: Caller) -> AsyncGenerator[AnswerEvent, None]:
         """The events of an answer; leaving the generator stops it."""
         collection = self.named(request.collection, caller)
-        start = partial(
+        ask = partial(
             self.engine.ask_stream,
             request.question,
             top_k=request.k,
@@ -264,8 +265,19 @@ class Service:
             collections=[collection],
             history=request.turns(),
         )
+
+        def start(cancelled: Callable[[], bool]) -> Iterator[AnswerEvent]:
+            if not request.memory:
+                return ask(cancelled=cancelled)
+            return answer_with_memory(
+                request.question,
+                request.turns(),
+                opened=partial(self.memories.store, collection),
+                ask=lambda memories: ask(memories=memories, cancelled=cancelled),
+            )
+
         events = answer_events(
-            lambda cancelled: start(cancelled=cancelled),
+            start,
             workers=self._answering,
             stopping=self._cut,
             limit_s=deadlines.left_s(self._answer_limit_s),
