@@ -497,6 +497,10 @@ class Ragstone:
         """
         return self._care.rollback_plan(collection=collection)
 
+    def applied_plan(self, *, collection: str | None = None) -> Plan | None:
+        """The index plan that was applied last; None: the collection chooses by its size."""
+        return self._collection(collection).segments.applied_plan()
+
     def warm_up(self, *, check: bool = True) -> None:
         """Load the models, open the collection and search it once; `check`: verify, and mend, its files in the
         background."""

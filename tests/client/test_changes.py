@@ -14,7 +14,7 @@ from hashing_embedder import HashingEmbedder
 from ragstone.client.errors import ServiceError
 from ragstone.engine import Ragstone
 from ragstone.errors import CancelledError
-from ragstone.server.jobs import Job
+from ragstone.server.job import Job
 from ragstone.types import AnswerDone
 from server.live import LiveService, running, wait_until
 

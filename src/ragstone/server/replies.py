@@ -258,6 +258,30 @@ class Latency(Reply):
     p99: float
 
 
+class Plan(Reply):
+    """How an index is built."""
+
+    index_type: str
+    parameters: dict[str, int]
+
+
+class Measured(Reply):
+    """What a tuning job found: the best index for what was wished, and those that none beats in all."""
+
+    job: str
+    ended_s: UnixSeconds
+    recall: float
+    best: dict[str, Any]
+    front: list[dict[str, Any]]
+
+
+class Tuning(Reply):
+    """The plan that was applied, null where the size decides, and the latest measurement, null without one."""
+
+    applied: Plan | None
+    measured: Measured | None
+
+
 class Stats(Reply):
     """A collection in numbers, and what this process has measured."""
 
@@ -279,6 +303,7 @@ class Stats(Reply):
     latencies_ms: dict[str, Latency]
     caches: dict[str, dict[str, int]]
     degraded: dict[str, Count]
+    tuning: Tuning
 
 
 class Collection(Reply):

@@ -26,7 +26,9 @@ from ragstone.errors import RagstoneError
 from ragstone.memory.answering import answer_with_memory
 from ragstone.server.access import Caller
 from ragstone.server.changes import Changes
-from ragstone.server.jobs import Job, Jobs
+from ragstone.server.job import Job
+from ragstone.server.job_records import JobRecords
+from ragstone.server.jobs import Jobs
 from ragstone.server.memories import Memories
 from ragstone.server.metrics import ServiceMetrics
 from ragstone.server.problems import AnswerTimeoutError, StoppingError
@@ -72,8 +74,9 @@ class Service:
         self.engine = engine
         self.streaming = streaming
         self.metrics = metrics
-        self.jobs = Jobs()
-        self.changes = Changes(engine, self.jobs, roots=roots, on_end=self._job_ended)
+        self._records = JobRecords(engine.settings.data_dir)
+        self.jobs = Jobs(self._records)
+        self.changes = Changes(engine, self.jobs, records=self._records, roots=roots, on_end=self._job_ended)
         self.memories = Memories(engine)
         self.retrieval = Retrieval(engine, self.memories)
         self._answer_limit_s = answer_limit_s
@@ -151,10 +154,14 @@ class Service:
         self.changes.close()
         await self.processes.close()
         await self.memories.stop()
-        for end in (partial(self.jobs.join, grace_s), self.retrieval.close, self.memories.close):
+        for end in (partial(self._end_jobs, grace_s), self.retrieval.close, self.memories.close):
             await asyncio.to_thread(end)
         if self._webhooks is not None:
             await asyncio.to_thread(self._webhooks.stop)
+
+    def _end_jobs(self, grace_s: float) -> None:
+        if self.jobs.join(grace_s):  # else a job runs on, and holds its record until the process has ended
+            self._records.close()
 
     async def read(self, call: Callable[[], T]) -> T:
         """A short call into the engine, in a thread; raises `BusyError` when too many wait."""
