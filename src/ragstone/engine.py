@@ -370,6 +370,10 @@ class Ragstone:
         """The engine's embedding model, loaded now if it was not; the engine closes it. Raises `ModelError`."""
         return self._models.embedder()
 
+    def reranker(self) -> Reranker | None:
+        """What judges the best hits, loaded now if it was not; None where none is set. Raises `ModelError`."""
+        return self._models.reranker() if self._models.has_reranker else None
+
     @property
     def collection(self) -> str:
         """The name of the collection that is meant where none is named."""
