@@ -127,7 +127,7 @@ async def _serving(
         reranker=engine.reranker,
         rerank_batch=engine.settings.rerank_depth,
     )
-    mcp = McpHandling(service)
+    mcp = McpHandling(service, admission.rates, app.state.declared_routes)
     images = PageImages()
     app.state.service, app.state.models, app.state.mcp, app.state.page_images = service, models, mcp, images
     app.state.chats = Chats(chat_limits, admission.rates)

@@ -176,7 +176,10 @@ def invalid_input(errors: Sequence[Any]) -> tuple[str, list[wire.Json]]:
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Turn every expected way a request can fail into a problem document; `app.state.declared_routes` are its routes."""
+    """Turn every expected way a request can fail into a problem document.
+
+    `app.state.declared_routes` are the application's routes.
+    """
     app.add_exception_handler(RagstoneError, _ragstone_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
     app.add_exception_handler(HTTPException, _http_problem)
@@ -241,7 +244,11 @@ async def _http_problem(request: Request, error: Exception) -> Response:
 
 def _methods(request: Request) -> list[str]:
     """Those of the path, of all its routes together: the framework names only those of the first (RFC 9110, 15.5.6)."""
-    serving = [route for route in request.app.state.declared_routes if route.matches(request.scope)[0] is not Match.NONE]
+    serving = [
+        route
+        for route in request.app.state.declared_routes
+        if route.matches(request.scope)[0] is not Match.NONE
+    ]
     return sorted({method for route in serving for method in getattr(route, "methods", None) or ()})
 
 
