@@ -23,6 +23,7 @@ from ragstone.errors import CancelledError
 from ragstone.server.job import Job, JobRecord
 from ragstone.server.job_records import DAMAGED_KEPT, JobRecords
 from ragstone.server.jobs import KEPT, Jobs
+from ragstone.server.works import BEGUN_MAX
 from ragstone.settings import Settings
 from server.live import LiveService, running, wait_until
 from server.uploading import ended, finished, upload
@@ -244,18 +245,20 @@ def test_what_cannot_be_done_twice_is_told_and_the_rest_taken_up(tmp_path: Path)
         service.post("/api/texts", {"texts": [{"text": "words"}]})
     left_behind(
         data,
-        {"kind": "rollback"},
+        {"kind": "rollback", "begun": 1},
         {"kind": "rollback", "state": "queued"},  # it had not begun
         {"kind": "upload"},  # its files are gone
         {"kind": "index", "request": {"paths": [str(tmp_path / "ferry.md")]}},
         {"kind": "index", "request": {"folders": 1}},
-        {"kind": "tune", "request": {"budget_s": 1}},
+        {"kind": "tune", "request": {"budget_s": 1}, "begun": BEGUN_MAX - 1},
+        {"kind": "index", "request": {"paths": [str(tmp_path / "ferry.md")]}, "begun": BEGUN_MAX},
     )
     with serving(data, paths=[tmp_path / "ferry.md"]) as service:
-        jobs = [ended(service, f"{number:016x}") for number in range(6)]
-        assert [job["state"] for job in jobs] == ["failed", "failed", "failed", "done", "failed", "done"]
+        jobs = [ended(service, f"{number:016x}") for number in range(7)]
+        states = [job["state"] for job in jobs]
+        assert states == ["failed", "failed", "failed", "done", "failed", "done", "failed"]
         codes = [job["error"]["code"] for job in jobs if job["error"]]
-        assert codes == ["interrupted", "invalid_input", "interrupted", "interrupted"]
+        assert codes == ["interrupted", "invalid_input", "interrupted", "interrupted", "interrupted"]
         assert jobs[3]["created_s"] == 3.0
         assert service.get("/api/search?q=ferry&mode=keyword").json()["hits"]
     with serving(data) as service:  # nothing is left to do
@@ -274,6 +277,8 @@ def test_a_killed_service_takes_up_what_it_was_asked_to_index(tmp_path: Path) ->
         wait_until(lambda: read(f"{url}api/jobs/{first['id']}")["progress"]["done"] > 3, "it is under way")
         process.send_signal(signal.SIGKILL)
         process.wait(10)
+    for record in (tmp_path / "data" / "jobs").glob("*.json"):
+        assert json.loads(record.read_text())["begun"] == (record.stem == first["id"])
     with served(tmp_path, "0") as (_, url):
         for begun in (first, second):
             address = f"{url}api/jobs/{begun['id']}"

@@ -28,7 +28,7 @@ from ragstone.server.multipart import boundary_of
 from ragstone.server.problems import SlowBodyError, TooLargeError
 from ragstone.server.uploads import Receiver, Upload, leftovers
 from ragstone.server.workers import Workers
-from ragstone.server.works import ONCE, index_work, noting, report_json, work_of
+from ragstone.server.works import BEGUN_MAX, ONCE, index_work, noting, report_json, work_of
 from ragstone.texts import text_uri
 
 T = TypeVar("T")
@@ -199,18 +199,18 @@ class Changes:
             if job.interrupted:
                 upload.release()  # the next start takes it up again
             else:
-                upload.discard()
-            self._ended(job)
+                self._discarded(upload, job)
 
         label = ", ".join(file.name for file in upload.files)
         return Job("upload", upload.collection, label, work, id=_job_id(upload), request={}, on_end=ended)
 
     def _again(self, record: JobRecord, upload: Upload | None) -> Job:
         """A job that an earlier process did not bring to its end; fails where it cannot be done again."""
-        if upload is not None:
+        given_up = record.begun >= (1 if record.kind in ONCE else BEGUN_MAX)
+        if upload is not None and not given_up:
             return self._upload_job(upload).taken_up(record)
         work: Work = _lost
-        if record.kind != "upload" and not (record.kind in ONCE and record.state == "running"):
+        if record.kind != "upload" and not given_up:
             with suppress(InputError):
                 work = work_of(
                     record.kind, record.collection, record.request or {}, engine=self._engine, jobs=self._jobs
@@ -222,9 +222,13 @@ class Changes:
             work,
             id=record.id,
             request=record.request,
-            on_end=self._ended,
+            on_end=self._ended if upload is None else partial(self._discarded, upload),
         )
         return job.taken_up(record)
+
+    def _discarded(self, upload: Upload, job: Job) -> None:
+        upload.discard()
+        self._ended(job)
 
     def _ended(self, job: Job) -> None:
         if not job.interrupted:  # else it goes on with the next start

@@ -50,6 +50,7 @@ class JobRecord(BaseModel):
     result: dict[str, Any] | None
     error: dict[str, str] | None
     request: dict[str, Any] | None
+    begun: int = 0
 
 
 class Job:
@@ -73,6 +74,7 @@ class Job:
         self.collection = collection
         self.label = label
         self.request = request
+        self.begun = 0  # how often, in all processes
         self.progress = Progress()
         self.record: Record = lambda job, snapshot: None
         self._lane_stopped = False
@@ -102,7 +104,7 @@ class Job:
 
     def taken_up(self, record: JobRecord) -> Job:
         """This job, which an earlier process had not brought to its end, with the time at which it was asked for."""
-        self._created_s = record.created_s
+        self._created_s, self.begun = record.created_s, record.begun
         return self
 
     @property
@@ -166,6 +168,7 @@ class Job:
             if self._ending or self._state != "queued":
                 return
             self._state, self._started_s = "running", self._clock()
+            self.begun += 1
         self.record(self, self.snapshot())
         self._tell()
         try:

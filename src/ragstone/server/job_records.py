@@ -50,7 +50,9 @@ class JobRecords:
             if snapshot["state"] == "queued" and job.state != "queued":
                 return  # it was begun before this came to be written
             try:
-                descriptor = self._write(job.id, wire.encode({**snapshot, "request": job.request}))
+                descriptor = self._write(
+                    job.id, wire.encode({**snapshot, "request": job.request, "begun": job.begun})
+                )
             except OSError as error:
                 logger.warning("the job %s is not recorded: %s", job.id, error)
                 return

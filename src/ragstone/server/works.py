@@ -21,6 +21,8 @@ from ragstone.types import IndexProgress, IndexReport
 
 SHOWN_FAILURES = 100  # of one job
 
+# What was begun so often and never came to its end may be what ends the service.
+BEGUN_MAX = 5
 # Done twice they are not what was asked for: what they began is looked at by a person.
 ONCE: frozenset[Kind] = frozenset({"apply", "rollback"})
 
