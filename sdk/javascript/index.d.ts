@@ -46,6 +46,16 @@ export interface Citation {
 }
 
 /** `grounded` is false when the documents do not hold the answer; `answer` then says so. */
+/** A statement that is remembered and fits the question; never cited. */
+export interface Memory {
+  readonly id: string;
+  readonly text: string;
+  readonly score: number | null;
+  readonly tier: string;
+  readonly source: string;
+  readonly created_s: number;
+}
+
 export interface Answer {
   readonly answer: string;
   readonly citations: readonly Citation[];
@@ -55,6 +65,7 @@ export interface Answer {
   readonly timings_ms: Readonly<Record<string, number>>;
   readonly model: string;
   readonly usage: { readonly prompt_tokens: number; readonly completion_tokens: number };
+  readonly memories: readonly Memory[];
 }
 
 export type AnswerEvent =
@@ -129,6 +140,8 @@ export interface AskOptions extends CallOptions {
   readonly filter?: string;
   readonly collection?: string;
   readonly history?: readonly Turn[];
+  /** Whether the answer uses what is remembered beside the collection. */
+  readonly memory?: boolean;
 }
 
 export interface CollectionOptions extends CallOptions {

@@ -18,7 +18,7 @@ from ragstone.monitoring.timing import PerformanceTimer
 from ragstone.open_collections import OpenCollections
 from ragstone.searches import Searches
 from ragstone.settings import Settings
-from ragstone.types import AnswerDone, AnswerEvent, Scores, Turn
+from ragstone.types import AnswerDone, AnswerEvent, Memory, Scores, Turn
 
 
 class Asking:
@@ -48,6 +48,7 @@ class Asking:
         filter: str | None,  # noqa: A002  - the word users know
         collections: Sequence[str] | None,
         history: Sequence[Turn],
+        memories: Sequence[Memory],
         cancelled: Callable[[], bool] | None,
     ) -> Generator[AnswerEvent, None, None]:
         """As `Ragstone.ask_stream`."""
@@ -65,6 +66,7 @@ class Asking:
                 embedder=self._models.embedder(),
                 idf=self._idf(self._collections.chosen(collections)),
                 history=history,
+                memories=memories,
                 reworded=reworded(asked, found.expansions) if found.expansions else None,
                 templates=self._models.templates(),
                 timeout_s=deadlines.left_s(self._settings.chat_timeout_s),

@@ -6,7 +6,7 @@ heavy is loaded before the first call that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +45,7 @@ from ragstone.types import (
     IndexProgress,
     IndexReport,
     Matrix,
+    Memory,
     Metadata,
     Precision,
     Reranker,
@@ -275,10 +276,16 @@ class Ragstone:
         filter: str | None = None,  # noqa: A002  - the word users know
         collections: Sequence[str] | None = None,
         history: Sequence[Turn] = (),
+        memories: Sequence[Memory] = (),
     ) -> Answer:
         """An answer from the documents, with checked citations; see `ask_stream`."""
         for event in self.ask_stream(
-            question, top_k=top_k, filter=filter, collections=collections, history=history
+            question,
+            top_k=top_k,
+            filter=filter,
+            collections=collections,
+            history=history,
+            memories=memories,
         ):
             if isinstance(event, AnswerDone):
                 return event.answer
@@ -292,12 +299,14 @@ class Ragstone:
         filter: str | None = None,  # noqa: A002  - the word users know
         collections: Sequence[str] | None = None,
         history: Sequence[Turn] = (),
+        memories: Sequence[Memory] = (),
         cancelled: Callable[[], bool] | None = None,
-    ) -> Iterator[AnswerEvent]:
+    ) -> Generator[AnswerEvent, None, None]:
         """The events of an answer: the sources, pieces of text, and last the whole with checked citations.
 
         `top_k` chunks (the setting `answer_k` if not given) may be cited. When the documents do not hold
-        the answer it says so and calls no model. Closing the iterator, or `cancelled()`, stops the model.
+        the answer it says so and calls no model. `memories` that fit the question, best first, go to the chat model
+        beside the documents (`memory.answering` finds them). Closing the iterator, or `cancelled()`, stops the model.
         Raises `InputError`, `NotFoundError`, and `ModelError` when the chat model fails midway.
         """
         return self._asking.events(
@@ -306,6 +315,7 @@ class Ragstone:
             filter=filter,
             collections=collections,
             history=history,
+            memories=memories,
             cancelled=cancelled,
         )
 
@@ -359,6 +369,10 @@ class Ragstone:
     def embedder(self) -> Embedder:
         """The engine's embedding model, loaded now if it was not; the engine closes it. Raises `ModelError`."""
         return self._models.embedder()
+
+    def reranker(self) -> Reranker | None:
+        """What judges the best hits, loaded now if it was not; None where none is set. Raises `ModelError`."""
+        return self._models.reranker() if self._models.has_reranker else None
 
     @property
     def collection(self) -> str:
@@ -486,6 +500,10 @@ class Ragstone:
         Raises `InputError` when none was applied, `LockedError`.
         """
         return self._care.rollback_plan(collection=collection)
+
+    def applied_plan(self, *, collection: str | None = None) -> Plan | None:
+        """The index plan that was applied last; None: the collection chooses by its size."""
+        return self._collection(collection).segments.applied_plan()
 
     def warm_up(self, *, check: bool = True) -> None:
         """Load the models, open the collection and search it once; `check`: verify, and mend, its files in the

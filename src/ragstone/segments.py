@@ -149,7 +149,7 @@ class SegmentStore:
 
     def compact(self, identity: Identity) -> None:
         """Make one segment of everything, without deleted rows, with the plan that is wanted for its size."""
-        self._rewrite(identity, _plans_of(self._applied()))
+        self._rewrite(identity, _plans_of(self.applied_plan()))
 
     def apply(self, identity: Identity, plan: Plan, *, recall: float) -> None:
         """Rewrite everything to `plan`, for good: later compactions keep it.
@@ -188,10 +188,11 @@ class SegmentStore:
 
     def wanted_plan(self, count: int, dim: int) -> Plan:
         """What `count` vectors should be searched with: the plan applied last, else the one for their number."""
-        applied = self._applied()
+        applied = self.applied_plan()
         return applied or next(iter(_recommended(count, dim)), Plan("Flat,FP16"))
 
-    def _applied(self) -> Plan | None:
+    def applied_plan(self) -> Plan | None:
+        """The plan applied last; None: chosen by size."""
         with self._catalog.reading() as db:
             applied = vectors.plans(db)
             dim = vectors.dimension(db)

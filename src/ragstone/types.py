@@ -264,11 +264,27 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """A statement that is remembered beside the documents and fits a question; `score` is higher for better.
+
+    `source` says who stated it, `created_s` (Unix seconds) when. It is never cited: only documents are.
+    """
+
+    id: str
+    text: str
+    score: float
+    tier: str
+    source: str
+    created_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer with checked citations.
 
-    `grounded` is False when the documents do not hold the answer (`text` then says so, `citations`
-    is empty and no model was called). `model` is the chat model's name, or `extractive`.
+    `grounded` is False when the documents do not hold the answer (`citations` is empty then, and `text` says so, unless
+    `memories` hold it). `memories` are those that fit the question, best first: a chat model was given them beside the
+    documents. `model` is the chat model's name, or `extractive`.
     """
 
     text: str
@@ -279,6 +295,7 @@ class Answer:
     degraded: tuple[Degraded, ...]
     usage: Usage
     timings_ms: Mapping[str, float]
+    memories: tuple[Memory, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from ragstone.types import (
     FailedDocument,
     Hit,
     IndexReport,
+    Memory,
     Metadata,
     SearchResult,
 )
@@ -121,7 +122,7 @@ def citation_json(citation: Citation) -> Json:
 
 
 def answer_json(answer: Answer) -> Json:
-    """`{"answer","citations","grounded","hits","degraded","timings_ms","model","usage"}`."""
+    """`{"answer","citations","grounded","hits","degraded","timings_ms","model","usage","memories"}`."""
     return {
         "answer": answer.text,
         "citations": [citation_json(citation) for citation in answer.citations],
@@ -134,7 +135,13 @@ def answer_json(answer: Answer) -> Json:
             "prompt_tokens": answer.usage.prompt_tokens,
             "completion_tokens": answer.usage.completion_tokens,
         },
+        "memories": memories_json(answer.memories),
     }
+
+
+def memories_json(memories: Sequence[Memory]) -> list[Json]:
+    """The memories of an answer: `[{"id","text","score","tier","source","created_s"}]`."""
+    return [{**plain_json(memory), "score": _rounded(memory.score, SCORE_DIGITS)} for memory in memories]
 
 
 def answer_events_json(event: AnswerEvent) -> list[tuple[str, Json]]:

@@ -12,8 +12,9 @@ from samples import FERRY, LIGHTHOUSE, ScriptedModel, WordEmbedder, down, hit
 
 from chat_server import Peer, chat_server
 from ragstone.answering import OpenAIChatModel, answer_events
-from ragstone.answering.answer import EXTRACTIVE, NOTHING_FOUND, NOTHING_INDEXED
+from ragstone.answering.answer import EXTRACTIVE, FROM_MEMORY, NOTHING_FOUND, NOTHING_INDEXED
 from ragstone.answering.chat_model import Message
+from ragstone.answering.kept_answers import KeptAnswers
 from ragstone.errors import CancelledError, ModelError
 from ragstone.types import (
     Answer,
@@ -23,6 +24,7 @@ from ragstone.types import (
     AnswerToken,
     Degraded,
     Hit,
+    Memory,
     Turn,
     Usage,
 )
@@ -225,3 +227,59 @@ def test_an_obedient_model_and_a_hostile_document_cannot_break_the_citations() -
             source = given.hits[c.n - 1]
             assert source.text[c.start - source.start : c.end - source.start] == c.quote
         assert not any("granted" in c.quote for c in given.citations)
+
+
+# -- with memories -------------------------------------------------------------------------------------------
+
+
+def remembered(text: str, *, n: int = 1) -> Memory:
+    return Memory(f"m{n}", text, 0.5, "long_term", "user", 1_770_000_000.0)
+
+
+MOORED = remembered("The heron cage was repainted green by Odalys.")
+MOORED_QUESTION = "Who repainted the heron cage?"
+
+
+def test_a_memory_reaches_the_model_and_stands_apart_from_the_sources() -> None:
+    model = ScriptedModel("It was built in 1888 [1].")
+    given = answer(chat_model=model, memories=[MOORED])
+    system, user = model.prompts[0][0].content, model.prompts[0][-1].content
+    assert f" memory of 2026-02-02>>\n{MOORED.text}\n<<" in user
+    assert "no source: put no number" in system
+    assert [hit.id for hit in given.hits] == [1, 2]
+    assert (given.memories, [citation.n for citation in given.citations]) == ((MOORED,), [1])
+
+
+def test_without_memories_the_model_hears_nothing_of_them() -> None:
+    model = ScriptedModel("It was built in 1888 [1].")
+    assert answer(chat_model=model).memories == ()
+    assert "memor" not in "".join(message.content for message in model.prompts[0])
+
+
+def test_what_only_a_memory_holds_is_answered_from_it_and_no_document_is_cited() -> None:
+    quoted = answer(MOORED_QUESTION, memories=[remembered("Tea at four.", n=2), MOORED])
+    assert quoted.text == FROM_MEMORY + MOORED.text
+    assert (quoted.grounded, quoted.citations, quoted.model) == (False, (), EXTRACTIVE)
+    model = ScriptedModel("Odalys did, as you once said [1].")
+    told = answer(MOORED_QUESTION, chat_model=model, memories=[MOORED])
+    assert (told.text, told.grounded) == ("Odalys did, as you once said.", False)
+    assert answer(MOORED_QUESTION, memories=[]).text == NOTHING_FOUND
+    silent = answer(MOORED_QUESTION, chat_model=ScriptedModel("Odalys did."), memories=[MOORED])
+    assert silent.degraded == ()  # it is no fault that it cites nothing
+    assert answer(MOORED_QUESTION, chat_model=ScriptedModel(down()), memories=[MOORED]).text == quoted.text
+
+
+def test_a_memory_answers_where_no_document_matched() -> None:
+    assert answer(MOORED_QUESTION, hits=[], memories=[MOORED]).text == FROM_MEMORY + MOORED.text
+    model = ScriptedModel("Odalys did.")
+    assert answer(MOORED_QUESTION, hits=[], chat_model=model, memories=[MOORED]).text == "Odalys did."
+    assert answer(OFF_TOPIC, hits=[], memories=[MOORED]).text == NOTHING_INDEXED
+
+
+def test_an_answer_that_used_memories_is_not_kept() -> None:
+    kept = KeptAnswers(60.0)
+    for _ in range(2):
+        answer(chat_model=ScriptedModel("It was built in 1888 [1]."), kept=kept, memories=[MOORED])
+    assert kept.stats()["entries"] == 0
+    answer(chat_model=ScriptedModel("It was built in 1888 [1]."), kept=kept)
+    assert kept.stats()["entries"] == 1

@@ -296,7 +296,7 @@ def test_a_question_that_the_documents_do_not_answer(service: LiveService, open_
     page = open_page(service.url)
     ask(page, "What is the boiling point of tungsten?")
     expect(page.locator("#answer-text")).to_have_class(re.compile("refused"))
-    expect(page.locator("#answer-meta")).to_contain_text("no source holds it")
+    expect(page.locator("#answer-meta")).to_contain_text("no document holds it")
     assert page.locator(".citation").count() == 0
 
 

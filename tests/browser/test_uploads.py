@@ -126,7 +126,7 @@ def test_a_statement_is_remembered_shown_under_an_answer_and_forgotten(
     ask(page)
     expect(page.locator("#memories")).to_contain_text("My grandmother")
     page.click("#options summary")
-    page.get_by_label("Show what is remembered").uncheck()
+    page.get_by_label("Use what is remembered").uncheck()
     ask(page)
     expect(page.locator("#remembered")).to_be_hidden()
     go_to(page, "History")

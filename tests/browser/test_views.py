@@ -15,10 +15,12 @@ from playwright.sync_api import Page, expect
 from browser.test_conversations import go_to
 from browser.test_page import CONTRAST, QUESTION, TOO_WIDE, OpenPage, ask
 from documents.test_page_image import MANUAL
+from hashing_embedder import HashingEmbedder
 from ragstone.engine import Ragstone
 from ragstone.types import Embedder
 from server.keyed import HOURS, fill, keyed
 from server.live import LiveService, running
+from server.uploading import finished
 
 pytestmark = pytest.mark.browser
 
@@ -45,6 +47,27 @@ def at(told: Any, key: str) -> Any:
     names = [name for name in told if key == name or key.startswith(f"{name}.")]
     longest = max(names, key=len)
     return at(told[longest], key[len(longest) + 1 :])
+
+
+def test_the_dashboard_shows_the_front_of_the_tuning_and_what_is_applied_after_a_reload(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    with Ragstone(tmp_path, embedder=HashingEmbedder()) as engine, running(engine) as service:
+        service.wait_ready()
+        texts = [{"text": f"Keeper number {n} polished lens {n * 7}."} for n in range(600)]
+        service.post("/api/texts", {"texts": texts})
+        tuned = finished(service, service.post("/api/tune", {"recall": 0.9, "budget_s": 1}))
+        page = open_page(f"{service.url}/#/status")
+        rows = page.locator("#status-tuning tbody tr")
+        expect(rows).to_have_count(len(tuned["result"]["front"]))
+        expect(page.locator("#status-tuning tr.whole")).to_have_count(1)
+        expect(page.locator("#status-tuning > p")).to_contain_text("Nothing is applied")
+        page.reload()
+        expect(rows).to_have_count(len(tuned["result"]["front"]))
+        finished(service, service.post(f"/api/tune/{tuned['id']}/apply", {}))
+        best = tuned["result"]["best"]["index_type"]
+        expect(page.locator("#status-tuning > p")).to_contain_text(f"{best}")
+        expect(page.locator("#status-tuning > p")).to_contain_text("is applied.")
 
 
 def test_every_figure_on_the_dashboard_is_that_of_the_stats(

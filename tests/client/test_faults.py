@@ -32,7 +32,8 @@ SOURCE = {
 }  # fmt: skip
 DONE = {
     "answer": "So.", "citations": [], "grounded": True, "hits": [SOURCE], "degraded": [], "timings_ms": {},
-    "model": "extractive", "usage": {"prompt_tokens": 0, "completion_tokens": 0}, "of a later version": 1,
+    "model": "extractive", "usage": {"prompt_tokens": 0, "completion_tokens": 0}, "memories": [],
+    "of a later version": 1,
 }  # fmt: skip
 
 

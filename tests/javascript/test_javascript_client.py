@@ -25,17 +25,24 @@ def test_its_tests_pass_against_a_running_service(tmp_path: Path) -> None:
     with (
         Ragstone(tmp_path / "data", embedder=embedder) as engine,
         Ragstone(tmp_path / "data", embedder=embedder, chat_model=model) as talking,
+        Ragstone(tmp_path / "own", embedder=embedder) as empty,
     ):
         engine.index([write_library(tmp_path / "library")])
-        with running(engine) as live, running(talking) as endless:
-            live.wait_ready()
-            endless.wait_ready()
+        with running(engine) as live, running(talking) as endless, running(empty) as own:
+            for service in (live, endless, own):
+                service.wait_ready()
+            assert own.post("/api/texts", {"texts": [{"text": "x", "uri": "first"}]}).status == 200
+            assert (
+                own.post("/api/memory", {"text": "The harbour master's dog is called Odalys."}).status == 200
+            )
             printed = _run(
                 str(NODE),
                 "--test",
                 *map(str, sorted((CLIENT / "test").glob("*.test.js"))),
                 RAGSTONE_URL=live.url,
                 RAGSTONE_ENDLESS_URL=endless.url,
+                RAGSTONE_OWN_URL=own.url,
+                RAGSTONE_FOLDER=str(tmp_path / "library"),
             )
             assert "# skipped 0\n" in printed
             assert model.stopped.wait(5)  # the test that leaves a stream has left it

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,11 @@ import pytest
 from hashing_embedder import HashingEmbedder
 from memory.conftest import Clock
 from memory.test_store import files_with
-from ragstone.cli.memory import Remembered
 from ragstone.errors import LockedError, MismatchError, SettingsError, StoreError
+from ragstone.memory.answering import answer_with_memory
 from ragstone.memory.redis_truth import RedisTruth
 from ragstone.memory.shared_store import SharedMemoryStore
-from ragstone.types import Answer, Usage
+from ragstone.types import Answer, AnswerDone, Memory, Usage
 from redis_server import RedisServer
 
 Copy = Callable[..., SharedMemoryStore]
@@ -214,16 +214,25 @@ def test_a_conversation_goes_on_without_its_memory_and_says_so(
 ) -> None:
     store = copy("one")
     store.add("The ferry leaves at noon.", tier="long_term")
-    answer = Answer("At noon.", (), True, "extractive", (), (), Usage(0, 0), {})
-    found, same = Remembered(store).recall("When does the ferry leave?", answer)
-    assert ([item.entry.access_count for item in found], same) == ([0], answer)
+
+    def asked(memories: Sequence[Memory]) -> Generator[AnswerDone, None, None]:
+        yield AnswerDone(
+            Answer("At noon.", (), True, "extractive", (), (), Usage(0, 0), {}, memories=tuple(memories))
+        )
+
+    def answered() -> Answer:
+        (done,) = answer_with_memory("When does the ferry leave?", (), opened=lambda: store, ask=asked)
+        assert isinstance(done, AnswerDone)
+        return done.answer
+
+    assert [memory.id for memory in answered().memories] == ["m1"]
     assert store.entries()[0].access_count == 1
     durable_server.kill()
-    found, told = Remembered(store).recall("When does the ferry leave?", answer)
-    assert found == []
+    told = answered()
+    assert told.memories == ()
     assert [(part.source, "cannot be reached" in part.reason) for part in told.degraded] == [("memory", True)]
     durable_server.start()
-    assert Remembered(store).recall("When does the ferry leave?", answer)[0]
+    assert answered().memories
 
 
 def test_one_change_at_a_time_and_only_in_its_turn(copy: Copy, durable_server: RedisServer) -> None:

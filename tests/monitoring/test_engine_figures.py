@@ -76,7 +76,7 @@ def test_an_answer_is_measured_whether_or_not_its_reader_reads_to_the_very_end(e
     assert engine.stats().latencies_ms["ask"].count == 2
     stream = engine.ask_stream("When does the ferry to Skarholm leave?")
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     latencies = engine.stats().latencies_ms
     assert latencies["ask"].count == 2  # one that was left is none
     assert {"ask.search", "ask.pack", "ask.ground", "ask.extract", "ask.answer"} <= set(latencies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from contextlib import closing
@@ -176,6 +177,18 @@ def test_a_wrong_method_or_path_is_a_problem_document(service: LiveService) -> N
     assert service.get("/api/ask").headers["allow"] == "POST"
     reply = service.get("/wp-admin")
     assert (reply.status, reply.json()["code"]) == (404, "not_found")
+
+
+def test_a_wrong_method_is_told_every_one_that_the_path_has(service: LiveService) -> None:
+    there: dict[str, set[str]] = {}
+    for route in service.app.state.declared_routes:
+        if methods := getattr(route, "methods", None):
+            there.setdefault(re.sub(r"{.*?}", "x", route.path), set()).update(methods)
+    assert there["/api/memory"] == {"GET", "POST", "DELETE"}
+    for path, methods in there.items():
+        reply = service.request("TRACE", path)
+        assert reply.status == 405
+        assert set(reply.headers["allow"].split(", ")) == methods, path
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from ragstone.engine import Ragstone
-from ragstone.server.access import MAX_BODY_BYTES
+from ragstone.server.access import ANSWER_COST, MAX_BODY_BYTES
 from ragstone.server.chat_socket import ChatLimits
 from ragstone.types import Embedder
 from server.keyed import HOURS, fill, keyed
@@ -182,14 +182,12 @@ def test_a_subprotocol_that_brings_a_key_is_not_sent_back(service: LiveService) 
 
 def test_a_conversation_needs_a_key_where_there_are_keys_and_its_questions_count(tmp_path: Path) -> None:
     fill(tmp_path, {"default": [HOURS], "other": [HOURS]})
-    with keyed(tmp_path, rate_per_minute=1, rate_burst=3) as service:
+    with keyed(tmp_path, rate_per_minute=1, rate_burst=2 * ANSWER_COST + 1) as service:
         with pytest.raises(InvalidStatus) as refused, chat(service.live):
             pass
         assert refused.value.response.status_code == 401
         secret = service.key("reader", only=["default"])
-        with chat(
-            service.live, Authorization=f"Bearer {secret}"
-        ) as conversation:  # the first of three tokens
+        with chat(service.live, Authorization=f"Bearer {secret}") as conversation:  # the first token
             conversation.send(type="ask", question="The observatory opens at nine", collection="other")
             assert conversation.until_last()[-1]["code"] == "not_found"
             conversation.send(type="ask", question="The observatory opens at nine")

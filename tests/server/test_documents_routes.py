@@ -17,7 +17,8 @@ from ragstone.errors import CancelledError, NotFoundError
 from ragstone.server import uploads
 from ragstone.server.access import Caller
 from ragstone.server.changes import Changes
-from ragstone.server.jobs import Job, Jobs
+from ragstone.server.job import Job
+from ragstone.server.jobs import Jobs
 from ragstone.settings import Settings
 from server.live import LiveService, running, wait_until
 from server.uploading import BOUNDARY, ended, finished, multipart, upload
@@ -157,7 +158,7 @@ def test_an_acknowledged_upload_survives_the_end_of_its_process(tmp_path: Path) 
     with Ragstone(settings=settings, embedder=HashingEmbedder()) as engine:
         with running(engine) as first:
             first.wait_ready()
-            first.app.state.service.changes.job("tune", "default", "", until_stopped)
+            first.app.state.service.jobs.add(Job("index", "default", "", until_stopped))
             assert upload(first, {"tower.md": TOWER}).status == 202
         stranger = settings.data_dir / uploads.FOLDER / "default" / "half"
         stranger.mkdir()

@@ -11,4 +11,5 @@ def test_the_guide_does_what_it_says(tmp_path: Path) -> None:
     printed = printed_by("http.md", tmp_path)
     assert printed[0] == "note:1"
     assert "7:40" in printed[1]
-    assert printed[2:] == ["['upload:tower.md']", "1", "404 not_found", "False"]
+    assert printed[2].startswith("From memory") and printed[2].endswith("number 12. ['m1'] []")
+    assert printed[3:] == ["['upload:tower.md']", "1", "404 not_found", "False"]

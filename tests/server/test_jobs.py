@@ -13,7 +13,8 @@ from fake_clock import FakeClock
 from hashing_embedder import HashingEmbedder
 from ragstone.engine import Ragstone
 from ragstone.errors import CancelledError, InputError
-from ragstone.server.jobs import KEPT, Job, Jobs
+from ragstone.server.job import Job
+from ragstone.server.jobs import KEPT, Jobs
 from ragstone.server.problems import QueueFullError
 from ragstone.server.progress import Progress
 from server.live import LiveService, parse_event, running, wait_until
@@ -101,7 +102,7 @@ def test_stopping_ends_the_running_job_and_those_that_wait() -> None:
     ended_: list[tuple[str, bool]] = []
 
     def note(job: Job) -> None:
-        ended_.append((job.state, job.lane_stopped))
+        ended_.append((job.state, job.interrupted))
 
     first, second = (
         jobs.add(job(wait_for_cancel, on_end=note)),
@@ -115,6 +116,62 @@ def test_stopping_ends_the_running_job_and_those_that_wait() -> None:
     assert ended_ == [("cancelled", True)] * 2
     with pytest.raises(QueueFullError):
         jobs.add(job())
+
+
+def tuning(work: Callable[[Job], dict[str, Any]]) -> Job:
+    return Job("tune", "default", "label", work)
+
+
+def test_a_tuning_job_holds_no_other_up_and_tuning_jobs_run_one_after_the_other(lane: Jobs) -> None:
+    first, second = lane.add(tuning(wait_for_cancel)), lane.add(tuning(lambda job: {}))
+    wait_until(lambda: first.state == "running", "it measures")
+    assert over(lane.add(job())) == "done"
+    assert (first.state, second.state) == ("running", "queued")
+    lane.cancel(first)
+    assert (over(first), over(second)) == ("cancelled", "done")
+
+
+def test_a_tuning_job_applies_in_its_turn_right_after_the_job_that_writes(lane: Jobs) -> None:
+    order: list[str] = []
+    may_end, asked = threading.Event(), threading.Event()
+
+    def write(job: Job) -> dict[str, Any]:
+        assert may_end.wait(LIMIT_S)
+        order.append("write")
+        return {}
+
+    def apply(job: Job) -> dict[str, Any]:
+        asked.set()
+        with lane.turn(job):
+            assert writing.state == "done"
+            assert waiting.state == "queued"
+            order.append("apply")
+        return {}
+
+    writing = lane.add(job(write))
+    wait_until(lambda: writing.state == "running", "one writes")
+    applying = lane.add(tuning(apply))
+    waiting = lane.add(job(lambda job: order.append("next") or {}))  # type: ignore[func-returns-value]
+    assert asked.wait(LIMIT_S)
+    wait_until(lambda: lane._writing.held, "it waits for its turn")
+    may_end.set()
+    assert [over(each) for each in (writing, applying, waiting)] == ["done"] * 3
+    assert order == ["write", "apply", "next"]
+
+
+def test_a_tuning_job_that_waits_for_its_turn_can_be_cancelled(lane: Jobs) -> None:
+    def apply(job: Job) -> dict[str, Any]:
+        with lane.turn(job):
+            raise AssertionError("it was cancelled")
+
+    writing = lane.add(job(wait_for_cancel))
+    wait_until(lambda: writing.state == "running", "one writes")
+    applying = lane.add(tuning(apply))
+    wait_until(lambda: lane._writing.held, "it waits for its turn")
+    lane.cancel(applying)
+    assert over(applying) == "cancelled"
+    lane.cancel(writing)
+    assert over(lane.add(job())) == "done"
 
 
 def test_only_the_latest_ended_jobs_are_kept(lane: Jobs) -> None:
@@ -154,7 +211,7 @@ def service(tmp_path: Path) -> Iterator[LiveService]:
 
 
 def start_job(service: LiveService, work: Callable[[Job], dict[str, Any]]) -> str:
-    started: Job = service.app.state.service.changes.job("index", "default", "label", work)
+    started: Job = service.app.state.service.jobs.add(Job("index", "default", "label", work))
     return started.id
 
 

@@ -23,11 +23,12 @@ from hashing_embedder import HashingEmbedder
 from ragstone.engine import Ragstone
 from ragstone.errors import NotFoundError
 from ragstone.mcp.tools import Toolbox
-from ragstone.server.access import Caller
+from ragstone.server.access import ANSWER_COST, Caller
 from ragstone.server.app import create_app
+from ragstone.server.mcp_route import TOOL_ROUTES, tool_costs
 from ragstone.settings import Settings
 from ragstone.types import Embedder
-from server.keyed import HOURS, fill, keyed
+from server.keyed import HOURS, Keyed, fill, keyed
 from server.live import LIBRARY, DrippingModel, LiveService, running, wait_until
 
 QUESTION = "Who finished the third lighthouse?"
@@ -358,6 +359,49 @@ def test_what_is_no_message_is_refused(
 ) -> None:
     assert service.request(method, "/mcp", body, {**MCP_HEADERS, **headers}).status == status
     assert service.post("/mcp", INITIALIZE, **MCP_HEADERS).status == 200  # and others are still served
+
+
+def call_over_http(service: Keyed, secret: str, name: str, arguments: Mapping[str, Any]) -> tuple[int, str]:
+    """The status, and the text of the tool's result."""
+    message = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": name, "arguments": arguments},
+    }
+    reply = service.post("/mcp", message, secret, **MCP_HEADERS)
+    return reply.status, reply.json()["result"]["content"][0]["text"] if reply.status == 200 else ""
+
+
+def test_a_tool_costs_as_much_of_the_rate_as_its_route(tmp_path: Path) -> None:
+    fill(tmp_path, {"default": [HOURS]})
+    with keyed(tmp_path, rate_per_minute=1, rate_burst=2 * ANSWER_COST + 1) as service:
+        secret = service.key("reader")
+        question = {"question": "When does the observatory open?"}
+        for name, arguments in (("ask", question), ("ask", question), ("list_collections", {})):
+            status, text = call_over_http(service, secret, name, arguments)
+            assert (status, "too often" in text) == (200, False)
+        assert call_over_http(service, secret, "list_collections", {})[0] == 429
+    with keyed(tmp_path, rate_per_minute=1, rate_burst=ANSWER_COST + 1) as service:
+        secret = service.key("slower")
+        assert "too often" not in call_over_http(service, secret, "ask", question)[1]
+        status, text = call_over_http(service, secret, "ask", question)  # one token is left, for the message
+        assert (status, "too often" in text, "Try again in" in text) == (200, True, True)
+
+
+def test_a_bucket_smaller_than_an_answer_still_holds_one(tmp_path: Path) -> None:
+    fill(tmp_path, {"default": [HOURS]})
+    with keyed(tmp_path, rate_per_minute=1, rate_burst=ANSWER_COST // 2) as service:
+        secret = service.key("reader")
+        status, text = call_over_http(service, secret, "ask", {"question": "When does the observatory open?"})
+        assert (status, "too often" in text) == (200, False)
+        assert call_over_http(service, secret, "list_collections", {})[0] == 429
+
+
+def test_every_tool_stands_for_a_route(service: LiveService) -> None:
+    assert set(TOOL_ROUTES) == {*READING, *WRITING}
+    costs = tool_costs(service.app.state.declared_routes)
+    assert {name for name, cost in costs.items() if cost == ANSWER_COST} == {"ask"}
 
 
 def test_garbage_on_stdin_harms_nothing_and_stdout_carries_messages_only(stdio_data: Path) -> None:

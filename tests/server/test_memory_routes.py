@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ragstone.engine import Ragstone
+from ragstone.mcp.forms import MemoriesAnswer, MemorySearchArguments
+from ragstone.mcp.tools import Toolbox
+from ragstone.server.access import Caller
 from ragstone.settings import Settings
 from ragstone.types import Embedder
 from server.live import LiveService, running, wait_until
@@ -105,3 +109,40 @@ def test_ten_votes_move_a_hit_and_taking_them_back_undoes_it(service: LiveServic
     assert order() == before
     assert service.post("/api/feedback", {"query": query, "id": 10**6}).status == 404
     assert service.post("/api/feedback", {"query": query, "id": last["id"], "value": 0}).status == 422
+
+
+def test_a_memory_that_another_process_restored_is_opened_anew(tmp_path: Path, embedder: Embedder) -> None:
+    data = tmp_path / "data"
+    settings = Settings(data_dir=data, memory_cleanup_interval=0.05)
+    with Ragstone(settings=settings, embedder=embedder) as engine, running(engine) as service:
+        service.post("/api/texts", {"texts": [{"text": "words"}]})
+        service.post("/api/memory", {"text": BOILER})
+        mcp = Toolbox(engine, writes=False)
+        visitor = Caller("owner", "admin")
+        search = mcp.tool("memory_search", visitor)
+        assert search is not None
+
+        def texts() -> list[list[str]]:
+            given = MemorySearchArguments(query="boiler")
+            found = search.call(given, visitor, lambda: False)
+            assert isinstance(found, MemoriesAnswer)
+            listed = service.get("/api/memory").json()["memories"]
+            return [[memory["text"] for memory in listed], [memory.text for memory in found.memories]]
+
+        with Ragstone(data, embedder=embedder) as other:
+            other.backup(tmp_path / "copy")
+            service.post("/api/memory", {"text": "The boiler's chimney was swept in June."})
+            assert [len(each) for each in texts()] == [2, 2]
+            other.restore(tmp_path / "copy", replace=True)
+        assert texts() == [[BOILER], [BOILER]]
+        service.post(
+            "/api/memory", {"text": "Herons nest on the pier.", "tier": "working", "importance": 1.0}
+        )
+        wait_until(
+            lambda: "working" not in {each["tier"] for each in service.get("/api/memory").json()["memories"]},
+            "it is tended",
+        )
+        shutil.rmtree(data / "collections" / "default.memory")
+        assert service.get("/api/memory").status == 404
+        assert service.post("/api/memory", {"text": BOILER}).json()["id"] == "m1"
+        mcp.close()

@@ -11,8 +11,8 @@ import pytest
 from hashing_embedder import HashingEmbedder
 from ragstone.engine import Ragstone
 from ragstone.settings import Settings
-from server.live import LiveService, running
-from server.uploading import finished
+from server.live import LiveService, running, wait_until
+from server.uploading import ended, finished, upload
 
 KEEPERS = [
     {"uri": f"keeper:{n}", "text": f"Keeper number {n} polished lens {n * 7} in year {1700 + n}."}
@@ -42,6 +42,46 @@ def test_a_tuning_job_names_the_best_setting_which_is_applied_and_undone(service
     assert (undone["state"], undone["result"]) == ("done", {"plan": None})
     twice = finished(service, service.post("/api/tune/rollback", {}))
     assert (twice["state"], twice["error"]["code"]) == ("failed", "invalid_input")
+
+
+def test_the_figures_hold_the_front_and_what_is_applied_also_after_a_restart(tmp_path: Path) -> None:
+    with Ragstone(tmp_path, embedder=HashingEmbedder()) as engine:
+        with running(engine) as service:
+            service.wait_ready()
+            assert service.get("/api/stats").json()["tuning"] == {"applied": None, "measured": None}
+            service.post("/api/texts", {"texts": KEEPERS})
+            service.post("/api/texts", {"texts": KEEPERS[:1], "collection": "other"})
+            tuned = finished(
+                service, service.post("/api/tune", {"recall": 0.9, "budget_s": 1, "apply": True})
+            )
+            assert tuned["result"]["applied"], tuned
+            told = service.get("/api/stats").json()["tuning"]
+            assert told["applied"]["index_type"] == tuned["result"]["best"]["index_type"]
+            measured = told["measured"]
+            assert (measured["job"], measured["front"]) == (tuned["id"], tuned["result"]["front"])
+            other = service.get("/api/stats?collection=other").json()["tuning"]
+            assert other == {"applied": None, "measured": None}
+        with running(engine) as service:
+            service.wait_ready()
+            assert service.get("/api/stats").json()["tuning"] == told
+            finished(service, service.post("/api/tune/rollback", {}))
+            rolled_back = service.get("/api/stats").json()["tuning"]
+            assert rolled_back == {"applied": None, "measured": measured}
+
+
+def test_an_upload_is_read_while_a_tuning_job_measures(tmp_path: Path) -> None:
+    with Ragstone(tmp_path, embedder=HashingEmbedder()) as engine, running(engine) as service:
+        service.wait_ready()
+        service.post("/api/texts", {"texts": KEEPERS})
+        tuning = service.post("/api/tune", {"recall": 0.9, "budget_s": 600}).json()["id"]
+        wait_until(lambda: service.get(f"/api/jobs/{tuning}").json()["progress"]["done"] > 0, "it measures")
+        assert finished(service, upload(service, {"tower.md": b"Smeaton's tower."}))["state"] == "done"
+        assert service.get(f"/api/jobs/{tuning}").json()["state"] == "running"
+        service.request("DELETE", f"/api/jobs/{tuning}")
+        assert ended(service, tuning)["state"] in {
+            "cancelled",
+            "done",
+        }  # what was measured by then is a result
 
 
 def test_only_a_tuning_result_can_be_applied(service: LiveService) -> None:

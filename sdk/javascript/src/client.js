@@ -160,6 +160,6 @@ function pairs(members) {
   return Object.entries(members).filter(([, value]) => value !== undefined);
 }
 
-function asking(question, { topK, filter, collection, history }) {
-  return { question, k: topK, filter, collection, history }; // what is undefined is not written
+function asking(question, { topK, filter, collection, history, memory }) {
+  return { question, k: topK, filter, collection, history, memory }; // what is undefined is not written
 }

@@ -1,12 +1,13 @@
-// Against a running service: RAGSTONE_URL holds the library of tests/server/live.py, RAGSTONE_ENDLESS_URL one whose chat
-// model talks for minutes. tests/javascript starts both.
+// Against running services: RAGSTONE_URL holds the library of tests/server/live.py, RAGSTONE_ENDLESS_URL one whose chat
+// model talks for minutes, RAGSTONE_OWN_URL a text and a memory. RAGSTONE_FOLDER is the library on their machine.
+// tests/javascript starts them.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Client, ServiceError } from "../src/index.js";
 
-const { RAGSTONE_URL: url, RAGSTONE_ENDLESS_URL: endless } = process.env;
+const { RAGSTONE_URL: url, RAGSTONE_ENDLESS_URL: endless, RAGSTONE_OWN_URL: own, RAGSTONE_FOLDER: folder } = process.env;
 const skip = url === undefined && "no service: run by tests/javascript";
 const QUESTION = "Who finished the third lighthouse?";
 
@@ -58,4 +59,48 @@ test("leaving the loop ends the stream", { skip: skip || endless === undefined }
   for await (const event of new Client(endless).askStream(QUESTION)) {
     if (event.type === "token") break;
   }
+});
+
+test("a file is uploaded, followed, read and deleted", { skip }, async () => {
+  const client = new Client(own);
+  const begun = await client.upload("ferry times.md", "# Ferries\n\nThe ferry to Holm leaves at 7:40.");
+  const job = await client.waitForJob(begun.id);
+  assert.deepEqual([job.id, job.state, job.kind], [begun.id, "done", "upload"]);
+  assert.deepEqual(job.result.uris, ["upload:ferry times.md"]);
+  assert.deepEqual(await client.job(begun.id), job);
+  assert.match((await client.document("upload:ferry times.md")).text, /Holm/);
+  assert.deepEqual(await client.delete(["upload:ferry times.md"]), { removed: 1 });
+  await assert.rejects(client.document("upload:ferry times.md"), { status: 404 });
+  await assert.rejects(client.upload("program.exe", new Uint8Array([77, 90])), { status: 422, code: "unsupported" });
+});
+
+test("texts are added, replaced and deleted, all or none", { skip }, async () => {
+  const client = new Client(own);
+  const texts = [{ text: "Herons nest.", uri: "a", metadata: { year: 2024 } }, { text: "Terns do not.", uri: "b" }];
+  assert.deepEqual(await client.add(texts), { uris: ["a", "b"] });
+  await client.add([{ text: "Herons nest on the pier.", uri: "a" }]);
+  assert.equal((await client.document("a")).text, "Herons nest on the pier.");
+  await assert.rejects(client.delete(["a", "c"]), { status: 404 });
+  assert.deepEqual(await client.delete(["a", "b"]), { removed: 2 });
+});
+
+test("a folder is indexed by a job, and a job is cancelled", { skip }, async () => {
+  const client = new Client(own);
+  const job = await client.waitForJob((await client.index([folder], { collection: "library" })).id);
+  assert.equal(job.result.documents.indexed, 4);
+  const again = await client.index([folder], { collection: "library" });
+  const cancelled = await client.cancelJob(again.id);
+  assert.equal(cancelled.id, again.id);
+  assert.match((await client.waitForJob(again.id)).state, /^(cancelled|done)$/); // it may have ended by itself
+  await assert.rejects(client.cancelJob("none"), { status: 404 });
+});
+
+test("an answer uses memory when asked to", { skip }, async () => {
+  const client = new Client(own);
+  const question = "What is the harbour master's dog called?";
+  assert.deepEqual((await client.ask(question)).memories, []);
+  const { memories, citations, answer } = await client.ask(question, { memory: true });
+  assert.equal(memories[0].text, "The harbour master's dog is called Odalys.");
+  assert.match(answer, /Odalys/);
+  assert.deepEqual(citations, []);
 });

@@ -33,6 +33,7 @@ from ragstone.types import (
     Degraded,
     Embedder,
     Hit,
+    Memory,
     Turn,
     Usage,
 )
@@ -48,6 +49,7 @@ NOTHING_FOUND = "The documents do not seem to answer this question."
 # What models put around the one word they were asked for.
 _AROUND = " \n\t*_`'\""
 NOTHING_INDEXED = "There is nothing to answer from: no document matched."
+FROM_MEMORY = "From memory, not from the documents: "
 
 
 @dataclass(slots=True)
@@ -56,8 +58,10 @@ class _Run:
 
     embedder: Embedder
     hits: tuple[Hit, ...]
+    memories: tuple[Memory, ...]
     degraded: list[Degraded]
     timings_ms: dict[str, float]
+    from_memory: bool = False  # no document holds the answer, a memory does
     started: float = field(default_factory=time.perf_counter)
 
     @contextlib.contextmanager
@@ -81,6 +85,7 @@ class _Run:
             degraded=tuple(self.degraded),
             usage=usage or Usage(),
             timings_ms=self.timings_ms,
+            memories=self.memories,
         )
         return AnswerDone(answer)
 
@@ -95,6 +100,7 @@ def answer_events(
     embedder: Embedder,
     idf: Idf | None = None,
     history: Sequence[Turn] = (),
+    memories: Sequence[Memory] = (),
     reworded: str | None = None,
     max_context_tokens: int = MAX_CONTEXT_TOKENS,
     templates: Templates = BUILT_IN,
@@ -108,13 +114,17 @@ def answer_events(
     `hits` are best first, found with `standalone_question(question, history)`; `reworded` is that in other words of the
     same meaning, if there are some: the documents may answer either. `idf` gives the collection's term weights.
     `max_context_tokens` bounds the whole prompt as the embedder counts tokens. What the chat model wrote for the same
-    question over the same texts comes from `kept`, as one token and without usage. Without `chat_model`, and when it
-    fails before its first token, the answer is quoted sentences. Hits that do not hold an answer give an honest refusal
-    without any model call. Raises `ModelError` if the chat model fails after its first token,
-    `CancelledError` once `cancelled()` is true, and `InputError` if the question leaves no room for a source.
+    question over the same texts comes from `kept`, as one token and without usage. `memories`, best first, go to the
+    chat model beside the hits, without numbers; such an answer is not kept. Without `chat_model`, and when it fails
+    before its first token, the answer is quoted sentences, or a memory where that alone holds it. Hits and memories
+    that do not hold an answer give an honest refusal without any model call. Raises `ModelError` if the chat model
+    fails after its first token, `CancelledError` once `cancelled()` is true, and `InputError` if the question leaves no
+    room for a source.
     """
-    run = _Run(embedder, (), list(degraded), dict(search_timings_ms or {}))
-    if not hits:
+    run = _Run(embedder, (), tuple(memories), list(degraded), dict(search_timings_ms or {}))
+    if memories:
+        kept = None  # what is forgotten must not live on in a cache
+    if not hits and not memories:
         yield AnswerSources(())
         yield from _refusal(run, NOTHING_INDEXED)
         return
@@ -132,21 +142,25 @@ def answer_events(
             yield run.done(found.text, found.citations(run.hits), model=found.model)
             return
     with run.timed("ground"):
-        asked = standalone_question(question, history)
-        judged = [_grounded(wording, run, idf) for wording in (asked, reworded) if wording is not None]
-        grounding, ranked = max(judged, key=lambda one: one[0].probability)
+        asked = [standalone_question(question, history), *([] if reworded is None else [reworded])]
+        grounding, ranked = _grounded(asked, run.hits, run, idf)
+        quoted = partial(_extractive, run, ranked)
+        if not grounding.answerable and run.memories:
+            grounding, recalled = _grounded(asked, [_as_hit(memory) for memory in run.memories], run, idf)
+            quoted = partial(_remembered, run, recalled)
+            run.from_memory = grounding.answerable
     if cancelled is not None and cancelled():
         raise CancelledError("stopped before the answer")
     if not grounding.answerable:
-        yield from _refusal(run, NOTHING_FOUND)
+        yield from _refusal(run, NOTHING_FOUND if hits else NOTHING_INDEXED)
     elif chat_model is None or prompt is None:
-        yield from _extractive(run, ranked)
+        yield from quoted()
     else:
         yield from _noted(
             _generated(
                 run,
                 prompt,
-                ranked,
+                quoted,
                 chat_model,
                 timeout_s=timeout_s,
                 max_tokens=max_answer_tokens,
@@ -166,7 +180,7 @@ def _packed(
     *,
     chat: bool,
 ) -> Prompt | None:
-    """What is put to a chat model, if there is one; either way the run has the hits that fit into the budget."""
+    """What is put to a chat model, if there is one; either way the run has what fits into the budget."""
 
     def count_tokens(
         text: str,
@@ -183,8 +197,9 @@ def _packed(
         templates=templates,
         max_tokens=max_tokens,
         count_tokens=count_tokens,
+        memories=run.memories,
     )
-    run.hits = prompt.sources
+    run.hits, run.memories = prompt.sources, prompt.memories
     return prompt
 
 
@@ -220,11 +235,41 @@ def _noted(
             yield event
 
 
-def _grounded(question: str, run: _Run, idf: Idf | None) -> tuple[Grounding, list[Passage]]:
-    """Whether the hits answer a question, and their sentences, best first."""
-    asked = analyse_question(question, idf=idf)
-    ranked = score_passages(asked, run.hits, embedder=run.embedder)
-    return ground(asked, run.hits, ranked), ranked
+def _grounded(
+    questions: Sequence[str], hits: Sequence[Hit], run: _Run, idf: Idf | None
+) -> tuple[Grounding, list[Passage]]:
+    """Whether the hits answer a question, in the wording they answer best, and their sentences, best first."""
+    found = []
+    for question in questions:
+        asked = analyse_question(question, idf=idf)
+        ranked = score_passages(asked, hits, embedder=run.embedder)
+        found.append((ground(asked, hits, ranked), ranked))
+    return max(found, key=lambda each: each[0].probability)
+
+
+def _as_hit(memory: Memory) -> Hit:
+    """A memory as what grounding reads; it never leaves this module, so nothing can cite it."""
+    return Hit(
+        id=0,
+        uri=memory.id,
+        title="",
+        text=memory.text,
+        score=memory.score,
+        start=0,
+        end=len(memory.text),
+        page=None,
+        time_s=None,
+        headings=(),
+        sources={},
+        metadata={},
+        collection="",
+    )
+
+
+def _remembered(run: _Run, ranked: Sequence[Passage]) -> Iterator[AnswerEvent]:
+    text = FROM_MEMORY + run.memories[ranked[0].hit].text
+    yield AnswerToken(text)
+    yield run.done(text, (), model=EXTRACTIVE)
 
 
 def _extractive(run: _Run, ranked: Sequence[Passage]) -> Iterator[AnswerEvent]:
@@ -237,7 +282,7 @@ def _extractive(run: _Run, ranked: Sequence[Passage]) -> Iterator[AnswerEvent]:
 def _generated(
     run: _Run,
     prompt: Prompt,
-    ranked: Sequence[Passage],
+    quoted: Callable[[], Iterator[AnswerEvent]],
     chat_model: ChatModel,
     *,
     timeout_s: float,
@@ -267,7 +312,7 @@ def _generated(
         if shown:
             raise
         run.degraded.append(Degraded("chat_model", f"{error.message}; the answer is quoted sentences"))
-        yield from _extractive(run, ranked)
+        yield from quoted()
         return
     finally:
         run.timings_ms["generate"] = (time.perf_counter() - start) * 1000
@@ -281,7 +326,7 @@ def _generated(
     with run.timed("cite"):
         checked = check_citations(text, prompt.sources, embedder=run.embedder)
     run.degraded += [Degraded("citations", f"removed {reason}") for reason in checked.removed]
-    if not checked.citations and not checked.removed:
+    if not (checked.citations or checked.removed or run.from_memory):
         run.degraded.append(Degraded("citations", "the answer cites no source"))
     yield run.done(checked.text, checked.citations, model=chat_model.name, usage=usage)
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragstone.cli import invocation, terminal
 from ragstone.cli.invocation import AcrossOption, FilterOption, JsonFlag
-from ragstone.cli.memory import Remembered, memory_json, opened, show_memory
+from ragstone.cli.memory import opened, remember, show_memory
 from ragstone.cli.searching import located
 from ragstone.errors import RagstoneError
 
 if TYPE_CHECKING:
-    from ragstone.memory.recalling import Recalled
+    from ragstone.memory.store import MemoryStore
     from ragstone.settings import Settings
     from ragstone.types import Answer, AnswerEvent, Turn
 
@@ -54,41 +55,52 @@ def chat(
     top_k: TopK = None,
     filter_text: FilterOption = None,
     memory: Annotated[
-        bool, typer.Option("--memory", help="Show what is remembered too; /remember adds to it.")
+        bool, typer.Option("--memory", help="Use what is remembered too; /remember adds to it.")
     ] = False,
     json_output: JsonFlag = False,
 ) -> int:
     """Ask one question after the other; each knows those before. /new starts over, /exit ends.
 
     Questions are read from standard input, one a line; with --json each answer is one line. With --memory,
-    /remember STATEMENT keeps it for later, and what fits a question is shown after the answer's sources.
+    /remember STATEMENT keeps it for later; what fits a question is used, and shown after the answer's sources.
     """
     current = invocation.of(context)
     live = _live(current.settings(), json_output=json_output)
     history: list[Turn] = []
     with ExitStack() as open_, current.engine(answer_k=top_k) as engine:
-        remembered = Remembered(open_.enter_context(opened(context))) if memory else None
+        store = open_.enter_context(opened(context)) if memory else None
         for line in _questions(talk=sys.stdin.isatty() and terminal.out_is_terminal() and not json_output):
             if line == "/exit":
                 break
             if line == "/new":
                 history.clear()
                 continue
-            if remembered is not None and line.startswith("/remember "):
-                remembered.add(line.removeprefix("/remember "), json_output=json_output)
+            if store is not None and line.startswith("/remember "):
+                remember(store, line.removeprefix("/remember "), json_output=json_output)
                 continue
-            events = engine.ask_stream(line, filter=filter_text, history=tuple(history))
+            ask = partial(engine.ask_stream, line, filter=filter_text, history=tuple(history))
+            events = ask() if store is None else _with_memory(line, history, store, ask)
             try:
                 answer, written = _follow(events, live=live)
             except KeyboardInterrupt:
                 terminal.note("\nstopped")
                 continue
-            found = None
-            if remembered is not None:
-                found, answer = remembered.recall(line, answer)
-            _show(answer, written, json_output=json_output, memories=found)
+            _show(answer, written, json_output=json_output)
             _remember(history, line, answer)
     return 0
+
+
+def _with_memory(
+    question: str,
+    history: Sequence[Turn],
+    store: MemoryStore,
+    ask: Callable[..., Generator[AnswerEvent, None, None]],
+) -> Generator[AnswerEvent, None, None]:
+    from ragstone.memory.answering import answer_with_memory
+
+    return answer_with_memory(
+        question, history, opened=lambda: store, ask=lambda memories: ask(memories=memories)
+    )
 
 
 def _remember(history: list[Turn], question: str, answer: Answer) -> None:
@@ -143,20 +155,17 @@ def _follow(events: Iterator[AnswerEvent], *, live: bool) -> tuple[Answer, str]:
     raise RagstoneError("the answer ended before it was finished", hint="ask again")
 
 
-def _show(
-    answer: Answer, written: str, *, json_output: bool, memories: Sequence[Recalled] | None = None
-) -> None:
+def _show(answer: Answer, written: str, *, json_output: bool) -> None:
     """The answer, unless it is on the screen already, and its sources: place, then the quoted words.
 
-    `memories` (None: not asked for) come after them as sources of their own kind, without numbers.
+    Memories come after them as sources of their own kind, without numbers.
     """
     from rich.text import Text
 
     if json_output:
         from ragstone.wire import answer_json
 
-        recalled = {} if memories is None else {"memories": [memory_json(item) for item in memories]}
-        terminal.say_json({**answer_json(answer), **recalled})
+        terminal.say_json(answer_json(answer))
         return
     if written:
         terminal.say()
@@ -169,8 +178,8 @@ def _show(
         where = located(citation.uri, citation.page, citation.time_s)
         terminal.say(Text.assemble((f"[{citation.n}] ", "bold"), (where, "cyan")))
         terminal.say(Text(f"    “{terminal.one_line(citation.quote)}”"))
-    for item in memories or ():
-        show_memory(item)
+    for memory in answer.memories:
+        show_memory(memory)
     terminal.say(f"{answer.model} · {answer.timings_ms.get('total', 0.0):.0f} ms", style="dim")
     for part in answer.degraded:
         terminal.note(f"without {part.source}: {terminal.one_line(part.reason)}", style="yellow")

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ragstone.cli import invocation, terminal
 from ragstone.cli.invocation import JsonFlag
-from ragstone.errors import InputError, RagstoneError
+from ragstone.errors import InputError
 
 if TYPE_CHECKING:
     from ragstone.memory.audit import AuditLine
     from ragstone.memory.recalling import Recalled
     from ragstone.memory.store import MemoryStore
-    from ragstone.types import Answer
+    from ragstone.types import Memory
 
 app = typer.Typer(
     name="memory",
     help="Statements to remember beside a collection: add, search, audit, forget.",
     no_args_is_help=True,
 )
-
-CHAT_MEMORIES = 3
-# Below it two short texts are about different things: unrelated turns of conversations lie under .25 (MiniLM).
-CHAT_COSINE = 0.3
 
 TierOption = Annotated[
     str | None,
@@ -73,11 +68,11 @@ def search(
     with opened(context, create=False) as store:
         found = store.search(query, tier=tier, limit=limit)
     if json_output:
-        terminal.say_json({"memories": [memory_json(item) for item in found]})
+        terminal.say_json({"memories": [_memory_json(item) for item in found]})
         return 0
     terminal.say(f"{len(found):,} found" if found else "nothing found", style="dim")
     for item in found:
-        show_memory(item)
+        _show_memory(item)
     return 0
 
 
@@ -160,41 +155,18 @@ def opened(context: typer.Context, *, create: bool = True) -> Iterator[MemorySto
         embedder.close()
 
 
-class Remembered:
-    """A memory during a conversation."""
+def remember(store: MemoryStore, text: str, *, json_output: bool) -> None:
+    """Keep a statement of the person who asks, and say what became of it."""
+    from ragstone.wire import plain_json
 
-    def __init__(self, store: MemoryStore) -> None:
-        """What has expired goes, what proved worth keeping goes up, where the settings say so."""
-        self._store = store
-
-    def add(self, text: str, *, json_output: bool) -> None:
-        """Keep a statement of the person who asks, and say what became of it."""
-        from ragstone.wire import plain_json
-
-        stored = self._store.add(text, tier="long_term", importance=0.8)  # asked for in so many words
-        if json_output:
-            terminal.say_json(plain_json(stored))
-        else:
-            terminal.say(f"{stored.outcome} {stored.id or ''}".strip() + f": {stored.because}", style="dim")
-
-    def recall(self, question: str, answer: Answer) -> tuple[list[Recalled], Answer]:
-        """What fits a question, each counted as recalled; the answer is noted, lest it come back as a fact.
-
-        A memory that fails costs the memories, not the answer, which then says so.
-        """
-        from ragstone.types import Degraded
-
-        try:
-            found = self._store.search(question, limit=CHAT_MEMORIES)
-            fitting = [item for item in found if item.sources.get("dense", 0.0) >= CHAT_COSINE]
-            self._store.count_recall(fitting)
-            self._store.note_answer(answer.text)
-        except RagstoneError as error:
-            return [], replace(answer, degraded=(*answer.degraded, Degraded("memory", error.message)))
-        return fitting, answer
+    stored = store.add(text, tier="long_term", importance=0.8)  # asked for in so many words
+    if json_output:
+        terminal.say_json(plain_json(stored))
+    else:
+        terminal.say(f"{stored.outcome} {stored.id or ''}".strip() + f": {stored.because}", style="dim")
 
 
-def memory_json(item: Recalled) -> dict[str, Any]:
+def _memory_json(item: Recalled) -> dict[str, Any]:
     """A found memory: its fields, `score` and `sources`."""
     from ragstone import wire
 
@@ -202,15 +174,18 @@ def memory_json(item: Recalled) -> dict[str, Any]:
     return {**wire.memory_json(item.entry), **scores}
 
 
-def show_memory(item: Recalled) -> None:
+def show_memory(memory: Memory, *, remark: str = "") -> None:
     """A memory as a source of its own kind: id, score and who said it, then its words."""
     from rich.text import Text
 
-    entry = item.entry
-    remark = f", superseded by {entry.superseded_by}" if entry.superseded_by else ""
-    facts = f"  {item.score:.2f}  {entry.tier}, said by {terminal.one_line(entry.source)}{remark}"
-    terminal.say(Text.assemble((f"memory {entry.id}", "bold"), (facts, "dim")))
-    terminal.say(Text(f"    {terminal.one_line(entry.text)}"))
+    facts = f"  {memory.score:.2f}  {memory.tier}, said by {terminal.one_line(memory.source)}{remark}"
+    terminal.say(Text.assemble((f"memory {memory.id}", "bold"), (facts, "dim")))
+    terminal.say(Text(f"    {terminal.one_line(memory.text)}"))
+
+
+def _show_memory(item: Recalled) -> None:
+    by = item.entry.superseded_by
+    show_memory(item.as_memory(), remark=f", superseded by {by}" if by else "")
 
 
 def _audit_json(line: AuditLine) -> dict[str, Any]:

@@ -55,9 +55,15 @@ def ask(
     filter: str | None = None,  # noqa: A002 - the interface's name
     collection: str | None = None,
     history: Sequence[Turn] = (),
+    memory: bool = False,
 ) -> Flow[Answer]:
-    """The answer with checked citations; see `Ragstone.ask`. Raises `ClientError` and `ServiceError`."""
-    call = Call("POST", "/api/ask", body=_question(question, top_k, filter, collection, history))
+    """The answer with checked citations; see `Ragstone.ask`. With `memory` it uses what is remembered.
+
+    Raises `ClientError` and `ServiceError`.
+    """
+    call = Call(
+        "POST", "/api/ask", body=_question(question, top_k, filter, collection, history, memory=memory)
+    )
     return decoding.answer((yield from _json(service, call)))
 
 
@@ -69,13 +75,14 @@ def ask_stream(
     filter: str | None = None,  # noqa: A002 - the interface's name
     collection: str | None = None,
     history: Sequence[Turn] = (),
+    memory: bool = False,
 ) -> Flow[None]:
     """The answer while it is made: `AnswerSource`s, `AnswerToken`s, then `AnswerDone` with the whole.
 
     Leaving the stream closes the connection, which stops the service's work. A connection that breaks before the
     first token is made again; after it `ClientError` (`stream_cut`) is raised.
     """
-    body = _question(question, top_k, filter, collection, history)
+    body = _question(question, top_k, filter, collection, history, memory=memory)
     return answer_events(service, Call("POST", "/api/ask/stream", body=body))
 
 
@@ -213,6 +220,8 @@ def _question(
     asked_filter: str | None,
     collection: str | None,
     history: Sequence[Turn],
+    *,
+    memory: bool,
 ) -> bytes:
     members = {
         "question": question,
@@ -220,6 +229,7 @@ def _question(
         "filter": asked_filter,
         "collection": collection,
         "history": [{"role": turn.role, "text": turn.text} for turn in history] or None,
+        "memory": memory or None,
     }
     return _encoded({name: value for name, value in members.items() if value is not None})
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ragstone.client.errors import ClientError
-from ragstone.types import Answer, Citation, Degraded, DocumentInfo, Hit, SearchResult, Usage
+from ragstone.types import Answer, Citation, Degraded, DocumentInfo, Hit, Memory, SearchResult, Usage
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -104,6 +104,7 @@ def answer(data: Json) -> Answer:
             degraded=_degraded(data),
             usage=Usage(int(data["usage"]["prompt_tokens"]), int(data["usage"]["completion_tokens"])),
             timings_ms=dict(data["timings_ms"]),
+            memories=tuple(map(_memory, data["memories"])),
         )
 
 
@@ -142,6 +143,17 @@ def _document(data: Json) -> DocumentInfo:
         indexed_s=_number(data["indexed_s"]),
         chunks=int(data["chunks"]),
         metadata=dict(data["metadata"]),
+    )
+
+
+def _memory(data: Json) -> Memory:
+    return Memory(
+        id=data["id"],
+        text=data["text"],
+        score=_number(data["score"]),
+        tier=data["tier"],
+        source=data["source"],
+        created_s=float(data["created_s"]),
     )
 
 

@@ -7,6 +7,7 @@ read no other. What a tool refuses is an error of the tool, which the model read
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -65,16 +66,37 @@ class Run(Protocol):
         """What `call` returns."""
 
 
-def mcp_server(toolbox: Toolbox, *, run: Run, visitor: Callable[[Any], Visitor]) -> Server[Any]:
-    """The protocol's server over a toolbox; `visitor` says who sent a request, given the transport's own of it."""
-    return _Handlers(toolbox, run, visitor).server()
+async def _at_once(_request: Any, _tool: str) -> float:
+    return 0.0
+
+
+def mcp_server(
+    toolbox: Toolbox,
+    *,
+    run: Run,
+    visitor: Callable[[Any], Visitor],
+    admit: Callable[[Any, str], Awaitable[float]] = _at_once,
+) -> Server[Any]:
+    """The protocol's server over a toolbox.
+
+    Given the transport's own request, `visitor` says who sent it, and `admit` in how many seconds (0: now) the tool of
+    that name may be called.
+    """
+    return _Handlers(toolbox, run, visitor, admit).server()
 
 
 class _Handlers:
-    def __init__(self, toolbox: Toolbox, run: Run, visitor: Callable[[Any], Visitor]) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        run: Run,
+        visitor: Callable[[Any], Visitor],
+        admit: Callable[[Any, str], Awaitable[float]],
+    ) -> None:
         self._toolbox = toolbox
         self._run = run
         self._visitor = visitor
+        self._admit = admit
 
     def server(self) -> Server[Any]:
         return Server(
@@ -102,6 +124,8 @@ class _Handlers:
         tool = self._toolbox.tool(params.name, visitor)
         if tool is None:
             raise MCPError(INVALID_PARAMS, f"there is no tool {params.name[:100]!r}")
+        if wait_s := await self._admit(context.request, tool.name):
+            return _failed(f"This key has asked too often.\nTry again in {math.ceil(wait_s)} s.")
         arguments = params.arguments or {}
         if len(arguments) > MAX_ARGUMENTS:
             return _failed(f"{tool.name} takes {', '.join(tool.takes.model_fields) or 'nothing'}")

@@ -287,6 +287,9 @@ class Toolbox:
 
     def _remembered(self, *, create: bool) -> MemoryStore:
         with self._opening:
+            if self._memory is not None and not self._memory.is_there:  # it was restored or dropped
+                self._memory.close()
+                self._memory = None
             if self._memory is None:
                 self._memory = open_memory(
                     self._engine.settings, embedder=self._engine.embedder(), create=create

@@ -21,7 +21,7 @@ from ragstone.memory.statements import Statement
 from ragstone.memory.tiers import Policy
 from ragstone.memory.writing import words_sha256
 from ragstone.retrieval import hybrid
-from ragstone.types import Embedder, Ids, QueryTokens, Scores, SearchMode, TokenEmbedder, Vector
+from ragstone.types import Embedder, Ids, Memory, QueryTokens, Scores, SearchMode, TokenEmbedder, Vector
 
 T = TypeVar("T")
 
@@ -37,6 +37,11 @@ class Recalled:
     entry: MemoryEntry
     score: float
     sources: dict[str, float]
+
+    def as_memory(self) -> Memory:
+        """What an answer is given of it."""
+        entry = self.entry
+        return Memory(entry.id, entry.text, self.score, entry.tier, entry.source, entry.created_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,11 @@ class MemoryStore:
                 entries.remove(db, lost)
         self._collection.catalog.settle_identity(identity_of(self._embedder))
 
+    @property
+    def is_there(self) -> bool:
+        """Whether its folder is still the one that was opened: another process may have restored or dropped it."""
+        return self._collection.is_there
+
     def close(self) -> None:
         """Let go of the files; what was acknowledged is on disk."""
         self._collection.close()

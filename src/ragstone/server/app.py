@@ -120,8 +120,14 @@ async def _serving(
     app: FastAPI, service: Service, admission: Admission, chat_limits: ChatLimits
 ) -> AsyncIterator[None]:
     """What requests find in the application's state, from its start to its end."""
-    models = Models(service.engine.embedder, name=service.engine.model)
-    mcp = McpHandling(service)
+    engine = service.engine
+    models = Models(
+        engine.embedder,
+        name=engine.model,
+        reranker=engine.reranker,
+        rerank_batch=engine.settings.rerank_depth,
+    )
+    mcp = McpHandling(service, admission.rates, app.state.declared_routes)
     images = PageImages()
     app.state.service, app.state.models, app.state.mcp, app.state.page_images = service, models, mcp, images
     app.state.chats = Chats(chat_limits, admission.rates)

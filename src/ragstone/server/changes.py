@@ -7,8 +7,8 @@ they neither wait for it nor stop it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,18 +18,18 @@ from starlette.requests import ClientDisconnect, Request
 from ragstone import wire
 from ragstone.collection import documents_only
 from ragstone.engine import Ragstone
-from ragstone.errors import InputError, LockedError, NotFoundError
+from ragstone.errors import InputError, LockedError, NotFoundError, StoreError
 from ragstone.server.access import Caller
 from ragstone.server.change_requests import TextModel
-from ragstone.server.jobs import ENDED, Job, Jobs, Kind, Work
+from ragstone.server.job import ENDED, Job, JobId, JobRecord, Kind, Work
+from ragstone.server.job_records import JobRecords
+from ragstone.server.jobs import Jobs
 from ragstone.server.multipart import boundary_of
-from ragstone.server.problems import QueueFullError, SlowBodyError, TooLargeError
+from ragstone.server.problems import SlowBodyError, TooLargeError
 from ragstone.server.uploads import Receiver, Upload, leftovers
 from ragstone.server.workers import Workers
+from ragstone.server.works import BEGUN_MAX, ONCE, index_work, noting, report_json, work_of
 from ragstone.texts import text_uri
-from ragstone.types import IndexProgress, IndexReport
-
-logger = logging.getLogger("ragstone.server")
 
 T = TypeVar("T")
 
@@ -39,7 +39,6 @@ CHANGES_WAITING = 8
 UPLOADS = 8  # received at once; each is a request that may last for minutes
 UPLOAD_THREADS = 2  # they write to one disk
 UPLOAD_LIMIT_S = 600.0  # 500 MB at 7 Mbit/s
-SHOWN_FAILURES = 100  # of one job
 
 
 class Changes:
@@ -50,27 +49,33 @@ class Changes:
         engine: Ragstone,
         jobs: Jobs,
         *,
+        records: JobRecords | None = None,
         roots: Sequence[str | Path] = (),
         on_end: Callable[[Job], None] = lambda job: None,
     ) -> None:
-        """`roots` are the files and folders that may be indexed; `on_end` is told of every job that has ended."""
+        """`roots` are the files and folders that may be indexed; `on_end` is told of every job that has ended.
+
+        `records` are those of `jobs`: what earlier processes left in them is taken up by `start`.
+        """
         self._engine = engine
         self._jobs = jobs
+        self._records = records
         self._roots = tuple(Path(root).expanduser().resolve() for root in roots)
         self._on_end = on_end
         self._changing = Workers("changes", threads=CHANGE_THREADS, waiting=CHANGES_WAITING)
         self._receiving = Workers("uploads", threads=UPLOAD_THREADS, waiting=UPLOADS - UPLOAD_THREADS)
 
     def start(self) -> None:
-        """Queue what the service was started for, and what an earlier process left: folders first."""
+        """Queue what the service was started for and then what earlier processes left, and know what they ended."""
+        left = [] if self._records is None else self._records.left()
+        self._jobs.show(Job.ended(record) for record in left if record.state in ENDED)
+        uploads = {_job_id(upload): upload for upload in leftovers(self._engine.settings.data_dir)}
         if self._roots:
-            self._jobs.add(self._index_job(self._roots, self._engine.collection))
-        for upload in leftovers(self._engine.settings.data_dir):
-            try:
-                self._jobs.add(self._upload_job(upload))
-            except QueueFullError as error:
-                upload.release()
-                logger.warning("an upload waits for the next start: %s", error)
+            self._jobs.add(self._index_job(self._roots, self._engine.collection, by_start=True))
+        for record in [record for record in left if record.state not in ENDED]:
+            self._jobs.add(self._again(record, uploads.pop(record.id, None)), taken_up=True)
+        for upload in uploads.values():  # whose record was lost
+            self._jobs.add(self._upload_job(upload), taken_up=True)
 
     def close(self) -> None:
         """Take no more work."""
@@ -85,12 +90,16 @@ class Changes:
         Raises `NotFoundError` for a path that is not there or, unless the caller is an admin, not below one of those.
         """
         documents_only(collection)
-        roots = await self._changing.run(lambda: [self._allowed(path, caller) for path in paths])
-        if not (roots or self._roots):
-            raise InputError(
-                "there is nothing to index", hint="start the service with folders, or send paths"
-            )
-        return self._jobs.add(self._index_job(roots or self._roots, collection))
+
+        def begin() -> Job:
+            roots = [self._allowed(path, caller) for path in paths] or self._roots
+            if not roots:
+                raise InputError(
+                    "there is nothing to index", hint="start the service with folders, or send paths"
+                )
+            return self._jobs.add(self._index_job(roots, collection))
+
+        return await self._changing.run(begin)
 
     async def upload(self, request: Request, collection: str) -> Job:
         """Take the files of a multipart body; the job that reads them. They are durable when this returns.
@@ -120,7 +129,7 @@ class Changes:
                     async for piece in request.stream():
                         await self._receive(partial(receiver.feed, piece))
                     upload = await self._receive(receiver.finish)
-                return self._jobs.add(self._upload_job(upload))
+                return await self._receive(lambda: self._jobs.add(self._upload_job(upload)))
             except BaseException as error:
                 self._receiving.finish(receiver.discard)
                 if isinstance(error, TimeoutError | ClientDisconnect):
@@ -162,35 +171,68 @@ class Changes:
 
     # -- jobs --------------------------------------------------------------------------------------------
 
-    def job(self, kind: Kind, collection: str, label: str, work: Work) -> Job:
-        """Queue other long work on a collection. Raises `QueueFullError`."""
-        return self._jobs.add(Job(kind, collection, label, work, on_end=self._on_end))
+    async def job(self, kind: Kind, collection: str, label: str, request: wire.Json) -> Job:
+        """Queue other long work on a collection, see `works`. Raises `QueueFullError`, `InputError`."""
+        work = work_of(kind, collection, request, engine=self._engine, jobs=self._jobs)
+        job = Job(kind, collection, label, work, request=request, on_end=self._ended)
+        return await self._changing.run(lambda: self._jobs.add(job))
 
-    def _index_job(self, roots: Sequence[Path], collection: str) -> Job:
-        def work(job: Job) -> wire.Json:
-            report = self._engine.index(
-                roots, collection=collection, progress=_noting(job), cancelled=job.cancelled
-            )
-            return _report_json(report)
-
-        return Job("index", collection, ", ".join(map(str, roots)), work, on_end=self._on_end)
+    def _index_job(self, roots: Sequence[Path], collection: str, *, by_start: bool = False) -> Job:
+        """`by_start`: the next start decides by itself what it indexes."""
+        return Job(
+            "index",
+            collection,
+            ", ".join(map(str, roots)),
+            index_work(roots, collection, self._engine),
+            request=None if by_start else {"paths": list(map(str, roots))},
+            on_end=self._ended,
+        )
 
     def _upload_job(self, upload: Upload) -> Job:
         def work(job: Job) -> wire.Json:
             report = self._engine.add_files(
-                upload.files, collection=upload.collection, progress=_noting(job), cancelled=job.cancelled
+                upload.files, collection=upload.collection, progress=noting(job), cancelled=job.cancelled
             )
-            return {**_report_json(report), "uris": [file.uri for file in upload.files]}
+            return {**report_json(report), "uris": [file.uri for file in upload.files]}
 
         def ended(job: Job) -> None:
-            if job.lane_stopped:
+            if job.interrupted:
                 upload.release()  # the next start takes it up again
             else:
-                upload.discard()
-            self._on_end(job)
+                self._discarded(upload, job)
 
         label = ", ".join(file.name for file in upload.files)
-        return Job("upload", upload.collection, label, work, on_end=ended)
+        return Job("upload", upload.collection, label, work, id=_job_id(upload), request={}, on_end=ended)
+
+    def _again(self, record: JobRecord, upload: Upload | None) -> Job:
+        """A job that an earlier process did not bring to its end; fails where it cannot be done again."""
+        given_up = record.begun >= (1 if record.kind in ONCE else BEGUN_MAX)
+        if upload is not None and not given_up:
+            return self._upload_job(upload).taken_up(record)
+        work: Work = _lost
+        if record.kind != "upload" and not given_up:
+            with suppress(InputError):
+                work = work_of(
+                    record.kind, record.collection, record.request or {}, engine=self._engine, jobs=self._jobs
+                )
+        job = Job(
+            record.kind,
+            record.collection,
+            record.label,
+            work,
+            id=record.id,
+            request=record.request,
+            on_end=self._ended if upload is None else partial(self._discarded, upload),
+        )
+        return job.taken_up(record)
+
+    def _discarded(self, upload: Upload, job: Job) -> None:
+        upload.discard()
+        self._ended(job)
+
+    def _ended(self, job: Job) -> None:
+        if not job.interrupted:  # else it goes on with the next start
+            self._on_end(job)
 
     def _allowed(self, path: str, caller: Caller) -> Path:
         try:
@@ -210,13 +252,14 @@ class Changes:
         return await asyncio.wrap_future(self._receiving.submit(call))
 
 
-def _noting(job: Job) -> Callable[[IndexProgress], None]:
-    return lambda progress: job.note(progress.stage, progress.done, progress.total, progress.uri)
+def _job_id(upload: Upload) -> JobId:
+    """The same in every process: the beginning of the folder's random name."""
+    return upload.folder.name[:16]
 
 
-def _report_json(report: IndexReport) -> wire.Json:
-    """The report with the number of failures, and the first of them beside it."""
-    summary = wire.index_json(report)
-    failures = summary["documents"]["failed"]
-    summary["documents"]["failed"] = len(failures)
-    return {**summary, "failures": failures[:SHOWN_FAILURES]}
+def _lost(job: Job) -> wire.Json:
+    raise StoreError(
+        f"the service ended while the {job.kind} job ran, and it cannot be taken up",
+        hint="see whether it was done, and start it again",
+        code="interrupted",
+    )

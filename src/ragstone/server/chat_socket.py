@@ -27,7 +27,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ragstone import wire
 from ragstone.errors import InputError, RagstoneError
-from ragstone.server.access import MAX_BODY_BYTES, Caller, caller_of, policy
+from ragstone.server.access import ANSWER_COST, MAX_BODY_BYTES, Caller, caller_of, policy
 from ragstone.server.problems import (
     RETRY_AFTER_S,
     BusyError,
@@ -225,8 +225,10 @@ class _Session:
                 self._answer = asyncio.create_task(self._answering(message))
 
     async def _too_soon(self) -> float:
-        """Seconds until the caller may ask again, 0 now: a question takes a token, as over HTTP."""
-        return await self._rates.take(f"key:{self._caller.id}") if self._caller.id else 0.0
+        """Seconds until the caller may ask again, 0 now: a question costs as much as over HTTP."""
+        if not self._caller.id:
+            return 0.0
+        return await self._rates.take(f"key:{self._caller.id}", ANSWER_COST)
 
     async def _answering(self, asked: AskMessage) -> None:
         """Send the events of one answer; raises only what keeps the client from being told."""

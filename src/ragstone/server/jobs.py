@@ -1,203 +1,88 @@
-"""Long work beside the service: one lane, one thread, a bounded queue, and the latest results to look at.
+"""Long work beside the service: two lanes with a thread each, bounded queues, and the latest results to look at.
 
-Whatever writes for longer than a request may take is a job: indexing folders, reading uploads, tuning. Jobs run one
-after the other, so that they share neither the cores nor the collection's turns at writing.
+Whatever takes longer than a request may is a job. Jobs that write run one after the other, so that they share neither
+the cores nor the collection's turns at writing. Tuning measures a copy of the vectors for minutes: it has a lane of its
+own, and waits for its turn among those that write only to apply what it found.
 """
 
 from __future__ import annotations
 
-import logging
-import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from ragstone import wire
-from ragstone.errors import CancelledError, NotFoundError, RagstoneError
+from ragstone.errors import CancelledError, NotFoundError
+from ragstone.server.job import ENDED, Job
+from ragstone.server.job_records import JobRecords
 from ragstone.server.problems import QueueFullError
-from ragstone.server.progress import Progress
 
-logger = logging.getLogger("ragstone.server")
-
-Kind: TypeAlias = Literal["index", "upload", "tune", "apply", "rollback"]
-State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"]
-ENDED: frozenset[State] = frozenset({"done", "failed", "cancelled"})
-
-MAX_WAITING = 32  # of uploads of 500 MB each that is 16 GB of disk at the most
-KEPT = 100  # ended jobs to look at; with their lists of failures some MB
-
-Work: TypeAlias = Callable[["Job"], wire.Json]
-"""Does a job in the lane's thread: notes progress, raises `CancelledError` once `job.cancelled()`; its result."""
+MAX_WAITING = 32  # in a lane; of uploads of 500 MB each that is 16 GB of disk at the most
+KEPT = 100  # ended jobs of a lane to look at; with their lists of failures some MB
+CANCEL_LOOK_S = 0.2  # while a tuning job waits for its turn
 
 
-class Job:
-    """One piece of work and how far it is; `snapshot` may be called from any thread."""
+class _Lane:
+    """The jobs of one thread."""
 
-    def __init__(
-        self,
-        kind: Kind,
-        collection: str,
-        label: str,
-        work: Work,
-        *,
-        on_end: Callable[[Job], None] = lambda job: None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.id = secrets.token_hex(8)
-        self.kind = kind
-        self.collection = collection
-        self.label = label
-        self.progress = Progress()
-        self.lane_stopped = False  # ended because the service stops, not because somebody wished it
-        self._work = work
-        self._on_end = on_end
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._cancelled = threading.Event()
-        self._listeners: list[Callable[[], None]] = []
-        self._state: State = "queued"
-        self._created_s = clock()
-        self._started_s: float | None = None
-        self._ended_s: float | None = None
-        self._result: wire.Json | None = None
-        self._error: wire.Json | None = None
-
-    @property
-    def state(self) -> State:
-        """Where in its life it is."""
-        return self._state
-
-    def cancelled(self) -> bool:
-        """Whether it is to stop; the work asks now and then."""
-        return self._cancelled.is_set()
-
-    def note(self, stage: str, done: int, total: int, item: str | None = None) -> None:
-        """Say how far the work is; see `Progress.note`."""
-        self.progress.note(stage, done, total, item)
-        self._tell()
-
-    def snapshot(self) -> wire.Json:
-        """`{"id","kind","collection","label","state","created_s","started_s","ended_s","progress","result","error"}`.
-
-        `result` is there once it is `done`, `error` (`{"code","message","hint"}`) once it has `failed`.
-        """
-        with self._lock:
-            return {
-                "id": self.id,
-                "kind": self.kind,
-                "collection": self.collection,
-                "label": self.label,
-                "state": self._state,
-                "created_s": self._created_s,
-                "started_s": self._started_s,
-                "ended_s": self._ended_s,
-                "progress": self.progress.json(),
-                "result": self._result,
-                "error": self._error,
-            }
-
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener`, from any thread, when something has changed; the function returned ends that."""
-        with self._lock:
-            self._listeners.append(listener)
-
-        def leave() -> None:
-            with self._lock:
-                self._listeners.remove(listener)
-
-        return leave
-
-    def run(self) -> None:
-        """Do the work, in the lane's thread; never raises."""
-        with self._lock:
-            if self._state != "queued":
-                return
-            self._state, self._started_s = "running", self._clock()
-        self._tell()
-        try:
-            if self.cancelled():
-                raise CancelledError("stopped before it began")
-            result = self._work(self)
-        except CancelledError:
-            self.end("cancelled")
-        except RagstoneError as error:
-            logger.error("%s failed: %s", self.kind, error)  # noqa: TRY400 - expected, needs no traceback
-            self.end("failed", error=wire.error_json(error))
-        except Exception:
-            logger.exception("%s failed", self.kind)
-            told = {"code": "internal", "message": f"The {self.kind} job failed.", "hint": "See the log."}
-            self.end("failed", error=told)
-        else:
-            self.end("done", result=result)
-
-    def cancel(self, *, lane_stopped: bool = False) -> None:
-        """Ask it to stop; what was acknowledged is kept. One that has not begun ends at once."""
-        self.lane_stopped = lane_stopped
-        self._cancelled.set()
-        with self._lock:
-            waiting = self._state == "queued"
-        if waiting:
-            self.end("cancelled")
-
-    def end(self, state: State, *, result: wire.Json | None = None, error: wire.Json | None = None) -> None:
-        """Come to an end, once."""
-        with self._lock:
-            if self._state in ENDED:
-                return
-            self._state, self._result, self._error = state, result, error
-            self._ended_s = self._clock()
-        try:
-            self._on_end(self)
-        except Exception:
-            logger.exception("after the %s job something failed", self.kind)
-        self._tell()
-
-    def _tell(self) -> None:
-        with self._lock:
-            listeners = list(self._listeners)
-        for listener in listeners:
-            listener()
+    def __init__(self) -> None:
+        self.waiting: deque[Job] = deque()
+        self.running: Job | None = None
+        self.held = False  # another lane has its turn here
+        self.thread: threading.Thread | None = None
 
 
 class Jobs:
-    """The lane. `start` it once, `stop` and `join` it at the end."""
+    """The lanes. `start` them once, `stop` and `join` them at the end."""
 
-    def __init__(self, *, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, records: JobRecords | None = None, *, max_waiting: int = MAX_WAITING) -> None:
+        """Jobs are recorded in `records`, if there are some; they stay their owner's to close."""
+        self._records = records
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
-        self._running: Job | None = None
+        self._writing, self._measuring = _Lane(), _Lane()
         self._known: dict[str, Job] = {}  # oldest first
         self._stopping = False
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin with what waits; called again, it does nothing."""
         with self._changed:
-            if self._thread is None and not self._stopping:
-                # Not a daemon: the interpreter must not end while a transaction is being written.
-                self._thread = threading.Thread(target=self._run, name="ragstone-jobs")
-                self._thread.start()
+            for name, lane in (("jobs", self._writing), ("tuning", self._measuring)):
+                if lane.thread is None and not self._stopping:
+                    # Not a daemon: the interpreter must not end while a transaction is being written.
+                    lane.thread = threading.Thread(target=self._run, args=(lane,), name=f"ragstone-{name}")
+                    lane.thread.start()
 
-    def add(self, job: Job) -> Job:
-        """Queue a job. Raises `QueueFullError` when too many wait, or the service is stopping."""
+    def add(self, job: Job, *, taken_up: bool = False) -> Job:
+        """Queue a job; writes to the disk. Raises `QueueFullError` when too many wait, or the service is stopping.
+
+        One that was `taken_up` from an earlier process was acknowledged: it is queued however many wait.
+        """
         with self._changed:
-            self.require_room()
-            self._waiting.append(job)
+            if not taken_up or self._stopping:
+                self.require_room(job)
+            job.record = self._record
+            self._lane(job).waiting.append(job)
             self._known[job.id] = job
-            ended = [known for known in self._known.values() if known.state in ENDED]
-            for old in ended[: max(0, len(ended) - KEPT)]:
-                del self._known[old.id]
-            self._changed.notify()
+            self._changed.notify_all()
+        self._record(job, job.snapshot())
+        self._forget_oldest()
         return job
 
-    def require_room(self) -> None:
-        """Raise `QueueFullError` where `add` would."""
-        if self._stopping or len(self._waiting) >= self._max_waiting:
+    def show(self, ended: Iterable[Job]) -> None:
+        """Know jobs of earlier processes, oldest first."""
+        with self._changed:
+            self._known = {job.id: job for job in ended} | self._known
+        self._forget_oldest()
+
+    def require_room(self, job: Job | None = None) -> None:
+        """Raise `QueueFullError` where `add` would, of a job that writes if none is given."""
+        lane = self._writing if job is None else self._lane(job)
+        if self._stopping or len(lane.waiting) >= self._max_waiting:
             raise QueueFullError(
-                f"{len(self._waiting)} jobs wait already, as many as may.",
+                f"{len(lane.waiting)} jobs wait already, as many as may.",
                 hint="Try again when some are done: GET /api/jobs",
             )
 
@@ -216,34 +101,81 @@ class Jobs:
     def cancel(self, job: Job) -> None:
         """Stop a job; a queued one leaves the queue."""
         with self._changed:
-            if job in self._waiting:
-                self._waiting.remove(job)
+            if job in (waiting := self._lane(job).waiting):
+                waiting.remove(job)
         job.cancel()
 
+    @contextmanager
+    def turn(self, job: Job) -> Iterator[None]:
+        """Hold the writing lane for a block: a tuning job's turn comes right after the job that writes now.
+
+        Raises `CancelledError` when the job is cancelled while it waits.
+        """
+        lane = self._writing
+        with self._changed:
+            lane.held = True  # only one other lane ever asks
+        try:
+            with self._changed:
+                while lane.running is not None:
+                    if job.cancelled():
+                        raise CancelledError("stopped before it was applied")
+                    self._changed.wait(CANCEL_LOOK_S)
+            yield
+        finally:
+            with self._changed:
+                lane.held = False
+                self._changed.notify_all()
+
     def stop(self) -> None:
-        """Take no more jobs and ask the running one to end; those that wait end without having begun."""
+        """Take no more jobs and ask the running ones to end; those that wait end without having begun."""
         with self._changed:
             self._stopping = True
-            waiting, running = list(self._waiting), self._running
-            self._waiting.clear()
-            self._changed.notify()
-        for job in [*waiting, *([running] if running is not None else [])]:
+            lanes = (self._writing, self._measuring)
+            ending = [job for lane in lanes for job in (*lane.waiting, lane.running) if job is not None]
+            for lane in lanes:
+                lane.waiting.clear()
+            self._changed.notify_all()
+        for job in ending:
             job.cancel(lane_stopped=True)
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread to end; False when it is still going after `timeout_s`."""
-        if self._thread is None:
-            return True
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        """Wait for the threads to end; False when one is still going after `timeout_s`."""
+        ends_s = time.monotonic() + timeout_s
+        threads = [lane.thread for lane in (self._writing, self._measuring) if lane.thread is not None]
+        for thread in threads:
+            thread.join(max(0.0, ends_s - time.monotonic()))
+        return not any(thread.is_alive() for thread in threads)
 
-    def _run(self) -> None:
+    def _lane(self, job: Job) -> _Lane:
+        return self._measuring if job.kind == "tune" else self._writing
+
+    def _run(self, lane: _Lane) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._stopping)
+                self._changed.wait_for(lambda: self._stopping or (lane.waiting and not lane.held))
                 if self._stopping:
                     return
-                job = self._running = self._waiting.popleft()
+                job = lane.running = lane.waiting.popleft()
             job.run()
             with self._changed:
-                self._running = None
+                lane.running = None
+                self._changed.notify_all()
+
+    def _record(self, job: Job, snapshot: wire.Json | None) -> None:
+        if self._records is not None:
+            self._records.keep(job, snapshot)
+
+    def _forget_oldest(self) -> None:
+        """Of each lane the latest are kept: many uploads do not push a tuning's result out."""
+        with self._changed:
+            ended = [job for job in self._known.values() if job.state in ENDED]
+            old = [
+                job
+                for lane in (self._writing, self._measuring)
+                for job in [job for job in ended if self._lane(job) is lane][:-KEPT]
+            ]
+            for job in old:
+                del self._known[job.id]
+        if self._records is not None:
+            for job in old:
+                self._records.drop(job.id)

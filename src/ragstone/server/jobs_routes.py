@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ragstone import wire
 from ragstone.server.access import Caller, TheCaller, policy
-from ragstone.server.jobs import ENDED, Job
+from ragstone.server.job import ENDED, Job
 from ragstone.server.progress import Progress
 from ragstone.server.replies import IndexProgress, JobList
 from ragstone.server.replies import Job as JobReply

@@ -7,15 +7,17 @@ answer. Needs the package `mcp`; without it the route says so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from ragstone.server.access import caller_of, policy
+from ragstone.server.access import caller_of, policy, policy_of
 from ragstone.server.problems import problem
+from ragstone.server.rates import Rates
 from ragstone.server.service import Service
 from ragstone.server.streaming import first_of, until_disconnect
 
@@ -26,6 +28,20 @@ if TYPE_CHECKING:
     from ragstone.mcp.tools import Toolbox
 
 BODY_BYTES = 4 << 20  # a text of 500,000 characters to add, escaped
+REQUEST_COST = 1  # of a message, whatever it says
+
+# The route that each tool stands for: a call takes as many tokens of the caller's rate.
+TOOL_ROUTES = {
+    "search": ("GET", "/api/search"),
+    "fetch": ("GET", "/api/document"),
+    "ask": ("POST", "/api/ask"),
+    "list_documents": ("GET", "/api/documents"),
+    "list_collections": ("GET", "/api/collections"),
+    "memory_search": ("GET", "/api/memory/search"),
+    "memory_add": ("POST", "/api/memory"),
+    "add_document": ("POST", "/api/texts"),
+    "delete_document": ("DELETE", "/api/documents"),
+}
 
 T = TypeVar("T")
 Handle: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -34,9 +50,12 @@ mcp_api = APIRouter()
 
 
 @mcp_api.post("/mcp", summary="The Model Context Protocol (streamable HTTP)")
-@policy("read", body_bytes=BODY_BYTES)
+@policy("read", body_bytes=BODY_BYTES, cost=REQUEST_COST)
 async def mcp(request: Request) -> Response:
-    """One JSON-RPC message in, one out; what each tool asks of the caller it declares itself."""
+    """One JSON-RPC message in, one out; what each tool asks of the caller it declares itself.
+
+    It costs as much as the route that it stands for.
+    """
     handling: McpHandling = request.app.state.mcp
     try:
         handle = await handling.handle()
@@ -79,8 +98,11 @@ class _Handled(Response):
 class McpHandling:
     """What answers requests to `/mcp`, begun by the first one: the package takes a second to load."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, rates: Rates, routes: Sequence[BaseRoute]) -> None:
+        """`routes` are the service's own, which say what a tool costs."""
         self._service = service
+        self._rates = rates
+        self._costs = tool_costs(routes)
         self._begun: asyncio.Future[Handle] = asyncio.get_running_loop().create_future()
         self._running: asyncio.Task[None] | None = None
 
@@ -99,7 +121,7 @@ class McpHandling:
     async def _run(self) -> None:
         """In a task of its own, because the protocol's tasks have to be begun and ended by the same one."""
         try:
-            toolbox, manager = await asyncio.to_thread(_prepared, self._service)
+            toolbox, manager = await asyncio.to_thread(_prepared, self._service, self._admit)
         except Exception as error:  # noqa: BLE001 - told to each who asks
             self._begun.set_exception(error)
             return
@@ -110,8 +132,27 @@ class McpHandling:
         finally:
             await asyncio.to_thread(toolbox.close)
 
+    async def _admit(self, request: Request, tool: str) -> float:
+        """The request has been paid for at the door, what its tool costs beyond that has not."""
+        caller = caller_of(request)
+        if not caller.id:
+            return 0.0
+        return await self._rates.take(f"key:{caller.id}", self._costs[tool], paid=REQUEST_COST)
 
-def _prepared(service: Service) -> tuple[Toolbox, StreamableHTTPSessionManager]:
+
+def tool_costs(routes: Sequence[BaseRoute]) -> dict[str, int]:
+    """What each tool costs in tokens of rate: as much as its route."""
+    by_place = {
+        (method, getattr(route, "path", "")): policy_of(route).cost
+        for route in routes
+        for method in getattr(route, "methods", None) or ()
+    }
+    return {tool: by_place[place] for tool, place in TOOL_ROUTES.items()}
+
+
+def _prepared(
+    service: Service, admit: Callable[[Request, str], Awaitable[float]]
+) -> tuple[Toolbox, StreamableHTTPSessionManager]:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
     from ragstone.mcp.protocol import mcp_server
@@ -122,7 +163,7 @@ def _prepared(service: Service) -> tuple[Toolbox, StreamableHTTPSessionManager]:
 
     toolbox = Toolbox(service.engine, writes=service.engine.settings.mcp_writes)
     manager = StreamableHTTPSessionManager(
-        mcp_server(toolbox, run=run, visitor=caller_of),
+        mcp_server(toolbox, run=run, visitor=caller_of, admit=admit),
         json_response=True,
         stateless=True,
         max_request_body_size=BODY_BYTES,

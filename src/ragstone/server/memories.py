@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 from ragstone.engine import Ragstone
-from ragstone.errors import NoCollectionError
+from ragstone.errors import NoCollectionError, NotFoundError
 from ragstone.memory.background import Repeating
 from ragstone.memory.opening import open_memory
 from ragstone.memory.store import MemoryStore
@@ -36,8 +37,15 @@ class Memories:
         return await self._workers.run(lambda: call(self.store(collection, create=create)))
 
     def store(self, collection: str, *, create: bool = False) -> MemoryStore:
-        """A collection's memory; blocks. Raises as `run`."""
+        """A collection's memory; blocks. Raises as `run`.
+
+        Opened anew once it was restored or dropped: calls that are in the old one meanwhile may fail with `StoreError`.
+        """
         with self._opening:
+            known = self._open.get(collection)
+            if known is not None and not known.is_there:
+                known.close()
+                del self._open[collection]
             if collection not in self._open:
                 if collection != self._engine.collection and collection not in self._engine.collections():
                     raise NoCollectionError(f"no collection {collection!r}")
@@ -66,9 +74,10 @@ class Memories:
             self._open.clear()
 
     async def _tend(self) -> None:
-        consolidate = self._engine.settings.memory_auto_consolidate
-        for store in list(self._open.values()):
-            await self._workers.run(partial(_tended, store, consolidate=consolidate))
+        tended = partial(_tended, consolidate=self._engine.settings.memory_auto_consolidate)
+        for collection in list(self._open):
+            with suppress(NotFoundError):  # dropped meanwhile
+                await self.run(collection, tended)
 
 
 def _tended(store: MemoryStore, *, consolidate: bool) -> None:

@@ -53,6 +53,7 @@ def create_model_app(
         openapi_url=None,
         middleware=[Middleware(SecurityHeaders), *boundary(admission, routes, timeout_s=limit_s)],
     )
+    app.state.declared_routes = routes
     add_problem_handlers(app)
     for router in routers:
         app.include_router(router)

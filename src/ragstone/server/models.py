@@ -1,6 +1,6 @@
-"""The embedding model behind HTTP: texts in, vectors and scores out, in threads of its own.
+"""The embedding model behind HTTP, and the reranker where there is one: texts in, vectors and scores out.
 
-The service and the model server share it. It knows no collections and no questions.
+In threads of their own. The service and the model server share it. It knows no collections and no questions.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 
-from ragstone import wire
+from ragstone import deadlines, wire
 from ragstone.errors import NotFoundError
 from ragstone.server.openai_requests import EmbeddingsRequest, RerankRequest, refusal
 from ragstone.server.openai_wire import embeddings_body, rerank_json
 from ragstone.server.workers import Workers
-from ragstone.types import Embedder, Matrix
+from ragstone.types import Embedder, Matrix, Reranker, Scores
 
 THREADS = 2  # one call computes while another is read or written; the embedder itself spreads over the cores
 WAITING = 32  # requests of 64 passages take about .1 s on two cores: the last one waits some seconds
@@ -24,9 +24,20 @@ WAITING = 32  # requests of 64 passages take about .1 s on two cores: the last o
 class Models:
     """One embedding model for many clients; `name` is what they call it, beside its own id."""
 
-    def __init__(self, load: Callable[[], Embedder], *, name: str) -> None:
-        """`load` gives the model, at once after its first call; who owns it closes it, after `close`."""
+    def __init__(
+        self,
+        load: Callable[[], Embedder],
+        *,
+        name: str,
+        reranker: Callable[[], Reranker | None] = lambda: None,
+        rerank_batch: int = 1,
+    ) -> None:
+        """`load` gives the model, `reranker` what judges passages, at once after the first call; who owns them closes
+        them, after `close`. The reranker is given at most `rerank_batch` passages at once, in its time for so many.
+        """
         self._load = load
+        self._reranker = reranker
+        self._rerank_batch = rerank_batch
         self.name = name
         self._workers = Workers("embeddings", threads=THREADS, waiting=WAITING)
 
@@ -34,26 +45,32 @@ class Models:
         """Take no more work."""
         self._workers.close()
 
-    async def entry(self) -> wire.Json:
-        """The model as `/v1/models` lists it. Raises `BusyError` when too many wait, as the others do."""
-        return await self._workers.run(self._entry)
+    async def entries(self) -> list[wire.Json]:
+        """The models as `/v1/models` lists them. Raises `BusyError` when too many wait, as the others do."""
+        return await self._workers.run(self._entries)
 
     async def embed(self, request: EmbeddingsRequest) -> bytes:
         """The body that answers `/v1/embeddings`. Raises `NotFoundError` for another model, `ModelError`."""
         return await self._workers.run(partial(self._embed, request))
 
     async def rerank(self, request: RerankRequest) -> wire.Json:
-        """The answer of `/v1/rerank`: a document's score is its cosine with the query, 0 where it is below."""
+        """The answer of `/v1/rerank`.
+
+        Of the reranker where there is one and no other model is named, with scores on its own scale. Else a document's
+        score is its cosine with the query, 0 where it is below. Raises `NotFoundError` for an unknown model,
+        `ModelError`.
+        """
         return await self._workers.run(partial(self._rerank, request))
 
-    def _entry(self) -> wire.Json:
-        embedder = self._load()
-        return {
+    def _entries(self) -> list[wire.Json]:
+        embedder, reranker = self._load(), self._reranker()
+        entry = {
             **model_json(self.name),
             "root": embedder.model_id,
             "max_model_len": embedder.max_tokens,
             "dimensions": embedder.dim,
         }
+        return [entry] if reranker is None else [entry, model_json(reranker.model_id)]
 
     def _embed(self, request: EmbeddingsRequest) -> bytes:
         embedder = self._known(request.model)
@@ -73,16 +90,29 @@ class Models:
         )
 
     def _rerank(self, request: RerankRequest) -> wire.Json:
-        embedder = self._known(request.model)
-        texts = request.texts()
-        cosines = embedder.embed_documents(texts) @ embedder.embed_query(request.query)
-        best = np.argsort(-cosines, kind="stable")[: request.top_n]
+        texts, reranker = request.texts(), self._reranker()
+        if reranker is not None and request.model in (None, reranker.model_id):
+            embedder, name = self._load(), reranker.model_id
+            scores = self._judged(reranker, request.query, texts)
+        else:
+            embedder, name = self._known(request.model), self.name
+            cosines = embedder.embed_documents(texts) @ embedder.embed_query(request.query)
+            scores = np.clip(cosines, 0.0, 1.0)
+        best = np.argsort(-scores, kind="stable")[: request.top_n]
         return rerank_json(
-            [(int(position), float(np.clip(cosines[position], 0.0, 1.0))) for position in best],
-            model=self.name,
+            [(int(position), float(scores[position])) for position in best],
+            model=name,
             tokens=_tokens(embedder, [request.query, *texts]),
             texts=texts if request.return_documents else None,
         )
+
+    def _judged(self, reranker: Reranker, query: str, texts: Sequence[str]) -> Scores:
+        """(n,) in the order of `texts`."""
+        parts = []
+        for start in range(0, len(texts), self._rerank_batch):
+            deadlines.check()
+            parts.append(reranker.score(query, texts[start : start + self._rerank_batch]))
+        return np.concatenate(parts)
 
     def _known(self, model: str | None) -> Embedder:
         embedder = self._load()

@@ -94,7 +94,7 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(_OpenAIRequest):
-    """The body of `POST /v1/chat/completions`; `k` and `filter` are ragstone's own, as in `/api/ask`."""
+    """The body of `POST /v1/chat/completions`; `k`, `filter` and `memory` are those of `/api/ask`."""
 
     model: ModelName
     messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
@@ -102,6 +102,7 @@ class ChatRequest(_OpenAIRequest):
     stream_options: StreamOptions | None = None
     k: Annotated[int, Field(ge=1, le=MAX_ANSWER_K)] | None = None
     filter: Filter | None = None
+    memory: Annotated[bool, Field(strict=True)] = False
 
     @property
     def usage_wanted(self) -> bool:
@@ -144,6 +145,7 @@ class ChatRequest(_OpenAIRequest):
             filter=self.filter,
             collection=collection,
             history=tuple(turns[-MAX_TURNS:]),
+            memory=self.memory,
         )
 
 

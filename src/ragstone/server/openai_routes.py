@@ -68,7 +68,7 @@ async def rerank(body: RerankRequest, models: TheModels) -> Response:
 @models_api.get("/models", summary="The models that this caller may use")
 @policy("read")
 async def list_models(request: Request, models: TheModels, caller: TheCaller) -> Response:
-    """The embedding model, and a chat model for each collection that the caller may see."""
+    """The embedding model, the reranker if one is set, and a chat model for each collection that the caller may see."""
     return _json({"object": "list", "data": await _entries(request, models, caller)})
 
 
@@ -85,7 +85,7 @@ async def model(model: str, request: Request, models: TheModels, caller: TheCall
 async def _entries(request: Request, models: Models, caller: Caller) -> list[wire.Json]:
     service: Service | None = getattr(request.app.state, "service", None)
     chat = [] if service is None else [model_json(name) for name in await _chat_models(service, caller)]
-    return [*chat, await models.entry()]
+    return [*chat, *await models.entries()]
 
 
 async def _chat_models(service: Service, caller: Caller) -> dict[str, str]:
@@ -101,7 +101,7 @@ async def _chat_models(service: Service, caller: Caller) -> dict[str, str]:
 async def chat_completions(
     body: ChatRequest, request: Request, service: TheService, caller: TheCaller
 ) -> Response:
-    """A completion or its chunks; `citations`, `grounded`, `degraded` and `ignored` stand beside the choices."""
+    """A completion or its chunks; `citations`, `grounded`, `degraded`, `memories` and `ignored` stand beside them."""
     if body.stream and not service.streaming:
         return problem(
             409, code="streaming_off", detail="Streaming is switched off.", hint="Send stream: false."

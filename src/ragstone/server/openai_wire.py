@@ -76,6 +76,7 @@ class Completion:
             "citations": [wire.citation_json(citation) for citation in answer.citations],
             "grounded": answer.grounded,
             "degraded": wire.plain_json(answer.degraded),
+            "memories": wire.memories_json(answer.memories),
             "ignored": self._ignored,
         }
 

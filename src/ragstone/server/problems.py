@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragstone import wire
@@ -175,7 +176,10 @@ def invalid_input(errors: Sequence[Any]) -> tuple[str, list[wire.Json]]:
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Turn every expected way a request can fail into a problem document."""
+    """Turn every expected way a request can fail into a problem document.
+
+    `app.state.declared_routes` are the application's routes.
+    """
     app.add_exception_handler(RagstoneError, _ragstone_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
     app.add_exception_handler(HTTPException, _http_problem)
@@ -229,10 +233,23 @@ async def _validation_problem(_request: Request, error: Exception) -> Response:
     )
 
 
-async def _http_problem(_request: Request, error: Exception) -> Response:
+async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return problem(error.status_code, code=code, detail=str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))
+    return problem(error.status_code, code=code, detail=str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Those of the path, of all its routes together: the framework names only those of the first (RFC 9110, 15.5.6)."""
+    serving = [
+        route
+        for route in request.app.state.declared_routes
+        if route.matches(request.scope)[0] is not Match.NONE
+    ]
+    return sorted({method for route in serving for method in getattr(route, "methods", None) or ()})
 
 
 def _told(error: RagstoneError) -> dict[str, str]:

@@ -86,9 +86,15 @@ class Rates:
         self._shared = shared if rate else None
         self._threads = ThreadPoolExecutor(REDIS_THREADS, "ragstone-rates") if self._shared else None
 
-    async def take(self, who: str, cost: int = 1) -> float:
-        """0 when the request may go on, else the seconds to wait. An outage of Redis leaves this process's limit."""
-        if self._own is None:
+    async def take(self, who: str, cost: int = 1, *, paid: int = 0) -> float:
+        """0 when the request may go on, else the seconds to wait. An outage of Redis leaves this process's limit.
+
+        `paid` of its cost, which is at most a whole bucket, have been taken already.
+        """
+        if self._own is None or self._rate is None:
+            return 0.0
+        cost = min(cost, self._rate.burst) - paid
+        if cost <= 0:
             return 0.0
         wait_s = self._own.take(who, cost)
         if wait_s == 0 and self._threads is not None:

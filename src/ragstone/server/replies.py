@@ -118,8 +118,22 @@ class Usage(Reply):
     completion_tokens: Count
 
 
+class UsedMemory(Reply):
+    """A statement that is remembered and fits the question; it is never cited."""
+
+    id: str
+    text: str
+    score: float | None
+    tier: str
+    source: str
+    created_s: UnixSeconds
+
+
 class Answered(Reply):
-    """An answer with checked citations; not `grounded` when the documents do not hold it."""
+    """An answer with checked citations; not `grounded` when the documents do not hold it.
+
+    `memories` are there where the question asked for `memory`, best first.
+    """
 
     answer: str
     citations: list[Citation]
@@ -129,6 +143,7 @@ class Answered(Reply):
     timings_ms: Milliseconds
     model: str | None
     usage: Usage
+    memories: list[UsedMemory]
 
 
 class Document(Reply):
@@ -243,6 +258,30 @@ class Latency(Reply):
     p99: float
 
 
+class Plan(Reply):
+    """How an index is built."""
+
+    index_type: str
+    parameters: dict[str, int]
+
+
+class Measured(Reply):
+    """What a tuning job found: the best index for what was wished, and those that none beats in all."""
+
+    job: str
+    ended_s: UnixSeconds
+    recall: float
+    best: dict[str, Any]
+    front: list[dict[str, Any]]
+
+
+class Tuning(Reply):
+    """The plan that was applied, null where the size decides, and the latest measurement, null without one."""
+
+    applied: Plan | None
+    measured: Measured | None
+
+
 class Stats(Reply):
     """A collection in numbers, and what this process has measured."""
 
@@ -264,6 +303,7 @@ class Stats(Reply):
     latencies_ms: dict[str, Latency]
     caches: dict[str, dict[str, int]]
     degraded: dict[str, Count]
+    tuning: Tuning
 
 
 class Collection(Reply):

@@ -38,13 +38,17 @@ class TurnModel(RequestModel):
 
 
 class AskRequest(RequestModel):
-    """The body of `POST /api/ask` and `/api/ask/stream`; `k` left out is the engine's default."""
+    """The body of `POST /api/ask` and `/api/ask/stream`; `k` left out is the engine's default.
+
+    With `memory` the answer also uses what is remembered beside the collection.
+    """
 
     question: Question
     k: Annotated[int, Field(ge=1, le=MAX_ANSWER_K)] | None = None
     filter: Filter | None = None
     collection: CollectionName | None = None
     history: Annotated[tuple[TurnModel, ...], Field(max_length=MAX_TURNS)] = ()
+    memory: Annotated[bool, Field(strict=True)] = False
 
     def turns(self) -> tuple[Turn, ...]:
         """The conversation so far, oldest first."""

@@ -18,6 +18,7 @@ from ragstone.server.replies import Answered, Caches, Found, Removed, Stats
 from ragstone.server.replying import EVENTS, PROBLEMS, TheService, described, reply
 from ragstone.server.requests import AskRequest, SearchRequest
 from ragstone.server.streaming import EventStream, answer_frames, whole_answer
+from ragstone.server.tuning_routes import tuning_json
 
 api = APIRouter(prefix="/api", responses=PROBLEMS)
 
@@ -56,11 +57,12 @@ async def search(
     return Response(await service.search(asked, caller), media_type="application/json")
 
 
-@api.get("/stats", summary="Counts, sizes, model and latencies", responses=described(Stats))
+@api.get("/stats", summary="Counts, sizes, model, latencies and tuning", responses=described(Stats))
 @policy("read")
 async def stats(asked: Annotated[InCollection, Query()], service: TheService, caller: TheCaller) -> Response:
     """Every key is always there, also for an empty collection."""
-    return reply(wire.plain_json(await service.stats(caller, asked.collection)))
+    found = await service.stats(caller, asked.collection)
+    return reply({**wire.plain_json(found), "tuning": await tuning_json(service, found.collection)})
 
 
 @api.get(

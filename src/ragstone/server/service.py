@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -23,9 +23,12 @@ from ragstone import deadlines, wire
 from ragstone.engine import Ragstone
 from ragstone.engine_models import OPENAI_BASE_URL
 from ragstone.errors import RagstoneError
+from ragstone.memory.answering import answer_with_memory
 from ragstone.server.access import Caller
 from ragstone.server.changes import Changes
-from ragstone.server.jobs import Job, Jobs
+from ragstone.server.job import Job
+from ragstone.server.job_records import JobRecords
+from ragstone.server.jobs import Jobs
 from ragstone.server.memories import Memories
 from ragstone.server.metrics import ServiceMetrics
 from ragstone.server.problems import AnswerTimeoutError, StoppingError
@@ -71,8 +74,9 @@ class Service:
         self.engine = engine
         self.streaming = streaming
         self.metrics = metrics
-        self.jobs = Jobs()
-        self.changes = Changes(engine, self.jobs, roots=roots, on_end=self._job_ended)
+        self._records = JobRecords(engine.settings.data_dir)
+        self.jobs = Jobs(self._records)
+        self.changes = Changes(engine, self.jobs, records=self._records, roots=roots, on_end=self._job_ended)
         self.memories = Memories(engine)
         self.retrieval = Retrieval(engine, self.memories)
         self._answer_limit_s = answer_limit_s
@@ -150,10 +154,14 @@ class Service:
         self.changes.close()
         await self.processes.close()
         await self.memories.stop()
-        for end in (partial(self.jobs.join, grace_s), self.retrieval.close, self.memories.close):
+        for end in (partial(self._end_jobs, grace_s), self.retrieval.close, self.memories.close):
             await asyncio.to_thread(end)
         if self._webhooks is not None:
             await asyncio.to_thread(self._webhooks.stop)
+
+    def _end_jobs(self, grace_s: float) -> None:
+        if self.jobs.join(grace_s):  # else a job runs on, and holds its record until the process has ended
+            self._records.close()
 
     async def read(self, call: Callable[[], T]) -> T:
         """A short call into the engine, in a thread; raises `BusyError` when too many wait."""
@@ -256,7 +264,7 @@ class Service:
     def answer(self, request: AskRequest, caller: Caller) -> AsyncGenerator[AnswerEvent, None]:
         """The events of an answer; leaving the generator stops it."""
         collection = self.named(request.collection, caller)
-        start = partial(
+        ask = partial(
             self.engine.ask_stream,
             request.question,
             top_k=request.k,
@@ -264,8 +272,19 @@ class Service:
             collections=[collection],
             history=request.turns(),
         )
+
+        def start(cancelled: Callable[[], bool]) -> Iterator[AnswerEvent]:
+            if not request.memory:
+                return ask(cancelled=cancelled)
+            return answer_with_memory(
+                request.question,
+                request.turns(),
+                opened=partial(self.memories.store, collection),
+                ask=lambda memories: ask(memories=memories, cancelled=cancelled),
+            )
+
         events = answer_events(
-            lambda cancelled: start(cancelled=cancelled),
+            start,
             workers=self._answering,
             stopping=self._cut,
             limit_s=deadlines.left_s(self._answer_limit_s),

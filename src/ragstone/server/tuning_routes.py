@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from ragstone import wire
-from ragstone.errors import InputError
+from ragstone.errors import InputError, NotFoundError
 from ragstone.index.plans import plan_from_json
 from ragstone.index.recommending import recommend as recommended
-from ragstone.index.tuner import TuningProgress
-from ragstone.index_tuning import recommendation_json, tune_collection
+from ragstone.index_tuning import recommendation_json
 from ragstone.server.access import TheCaller, policy
 from ragstone.server.change_requests import InCollection, RecommendRequest, TuneRequest
-from ragstone.server.jobs import Job
 from ragstone.server.jobs_routes import accepted
 from ragstone.server.more_replies import Recommendation
 from ragstone.server.replies import Job as JobReply
 from ragstone.server.replying import PROBLEMS, TheService, described, reply
+from ragstone.server.service import Service
 
 tuning = APIRouter(prefix="/api", responses=PROBLEMS)
 
@@ -30,25 +28,13 @@ tuning = APIRouter(prefix="/api", responses=PROBLEMS)
 )
 @policy("admin")
 async def tune(body: TuneRequest, service: TheService, caller: TheCaller) -> Response:
-    """On the collection's own vectors; searches go on meanwhile, other jobs wait. The result names the best setting.
+    """On the collection's own vectors; searches and other jobs go on meanwhile. The result names the best setting.
 
-    With `apply` the collection is switched to it, if it meets the targets.
+    With `apply` the collection is switched to it, if it meets the targets, once the job that writes is through.
     """
     name = await service.existing(body.collection, caller)
-    engine = service.engine
-
-    def work(job: Job) -> wire.Json:
-        def note(moment: TuningProgress) -> None:
-            job.note("tune", moment.done, moment.total, moment.plan)
-
-        tuned = tune_collection(engine, body.wish(), collection=name, progress=note, cancelled=job.cancelled)
-        apply = body.apply and not tuned.best.missed and not tuned.run.stopped
-        if apply:
-            engine.apply_plan(tuned.best.plan, recall=body.recall, collection=name)
-        found: wire.Json = wire.plain_json(tuned.to_json())
-        return {**found, "applied": apply, "recall": body.recall}
-
-    return accepted(service.changes.job("tune", name, f"recall {body.recall:g}", work))
+    label = f"recall {body.recall:g}"
+    return accepted(await service.changes.job("tune", name, label, body.model_dump(exclude_defaults=True)))
 
 
 @tuning.post(
@@ -67,13 +53,8 @@ async def apply(job_id: str, service: TheService, caller: TheCaller) -> Response
         raise InputError(f"job {job_id!r} has no tuning result", hint="start one with: POST /api/tune")
     best = result["best"]
     plan = plan_from_json(best, dim=best["dim"])
-    switch = partial(service.engine.apply_plan, plan, recall=result["recall"], collection=tuned.collection)
-
-    def work(job: Job) -> wire.Json:
-        switch()
-        return {"plan": plan.to_json()}
-
-    return accepted(service.changes.job("apply", tuned.collection, str(plan), work))
+    request = {"plan": plan.to_json(), "dim": best["dim"], "recall": result["recall"]}
+    return accepted(await service.changes.job("apply", tuned.collection, str(plan), request))
 
 
 @tuning.post(
@@ -86,12 +67,32 @@ async def apply(job_id: str, service: TheService, caller: TheCaller) -> Response
 async def roll_back(body: InCollection, service: TheService, caller: TheCaller) -> Response:
     """To the plan before, or to what the collection's size asks for."""
     name = await service.existing(body.collection, caller)
+    return accepted(await service.changes.job("rollback", name, "", {}))
 
-    def work(job: Job) -> wire.Json:
-        plan = service.engine.rollback_plan(collection=name)
-        return {"plan": None if plan is None else plan.to_json()}
 
-    return accepted(service.changes.job("rollback", name, "", work))
+async def tuning_json(service: Service, collection: str) -> wire.Json:
+    """`{"applied","measured"}`: the plan in force, null where size decides, and what the latest tuning found.
+
+    `measured` is `{"job","ended_s","recall","best","front"}`, null where none is known: the last hundred are.
+    """
+
+    def applied() -> wire.Json | None:
+        try:
+            plan = service.engine.applied_plan(collection=collection)
+        except NotFoundError:  # the service's own before its first document
+            return None
+        return None if plan is None else plan.to_json()
+
+    found = (
+        job.snapshot() for job in service.jobs.every() if job.kind == "tune" and job.collection == collection
+    )
+    latest = next((job for job in found if job["state"] == "done"), None)
+    measured = latest and {
+        "job": latest["id"],
+        "ended_s": latest["ended_s"],
+        **{name: latest["result"][name] for name in ("recall", "best", "front")},
+    }
+    return {"applied": await service.read(applied), "measured": measured}
 
 
 @tuning.get("/recommend", summary="The index that suits a size, by rule", responses=described(Recommendation))

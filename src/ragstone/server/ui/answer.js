@@ -58,7 +58,7 @@ export class AnswerView {
     showNotes(byId("answer-notes"), answer.degraded);
     const took = duration(performance.now() - this.started); // what the reader waited
     const how = answer.model === "extractive" ? "quoted from the documents" : answer.model;
-    const facts = answer.grounded ? [count(this.passages.size, "source"), how, took] : ["no source holds it", took];
+    const facts = answer.grounded ? [count(this.passages.size, "source"), how, took] : ["no document holds it", took];
     byId("answer-meta").textContent = facts.join(" · ");
   }
 

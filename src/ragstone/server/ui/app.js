@@ -12,7 +12,6 @@ import { noteDocuments, search, searchSoon, showWelcome, stopSearch } from "./se
 import { showSettings } from "./settings.js";
 import { watchService } from "./status.js";
 import { showHistory } from "./thread.js";
-import { showTuning } from "./tuning.js";
 import { addView, go, isShown, startViews } from "./views.js";
 
 const input = byId("question");
@@ -125,10 +124,7 @@ setUpDocuments();
 addView("#/status", {
   name: "Status",
   id: "view-status",
-  show: (place) => {
-    showDashboard(place, stats);
-    showTuning(byId("status-tuning"));
-  },
+  show: (place) => showDashboard(place, stats),
 });
 addView("#/settings", { name: "Settings", id: "view-settings", show: showSettings });
 learn()

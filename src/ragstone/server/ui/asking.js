@@ -34,11 +34,11 @@ export async function answer(question, filter) {
   const view = new AnswerView(question);
   setAsking(true);
   say("Looking for an answer.");
-  showRemembered(question, mine.signal);
   const again = () => answer(question, filter);
   try {
     const done = await streamedOrWhole(bodyOf(question, filter), question, view, mine.signal);
     view.finish(done);
+    showRemembered(done.memories);
     latest = { question, done };
     remember(question, done);
     showLatest();
@@ -88,6 +88,7 @@ function bodyOf(question, filter) {
   if (filter) body.filter = filter;
   if (preferences.k) body.k = preferences.k;
   if (preferences.collection) body.collection = preferences.collection;
+  if (preferences.memory) body.memory = true;
   const history = asHistory();
   if (history.length) body.history = history;
   return body;

@@ -3,6 +3,7 @@
 
 import { byId, duration, element, update } from "./dom.js";
 import { bars, curve } from "./charts.js";
+import { showTuning } from "./tuning.js";
 
 const KEPT = 60; // points of a curve: two minutes at one in two seconds
 const PERCENTILES = ["p50", "p90", "p95", "p99"];
@@ -25,6 +26,7 @@ export function showDashboard(place, stats) {
   showLatencies(byId("status-latencies"), stats.latencies_ms);
   showCaches(byId("status-caches"), stats.caches);
   showDegraded(byId("status-degraded"), stats.degraded);
+  showTuning(byId("status-tuning"), stats.tuning);
 }
 
 /** A figure: its text, with the key and the exact value for whoever looks closer. */

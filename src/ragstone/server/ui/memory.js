@@ -1,25 +1,16 @@
-// What the service remembers beside the documents: shown under an answer that it fits, listed, added to, forgotten.
-// It is not handed to the model: the answer stands on its documents.
+// What the service remembers beside the documents: shown under an answer that was given it, listed, added to, forgotten.
+// It is never cited: sources are documents.
 
 import { get, send } from "./api.js";
 import { byId, count, element, notice, say } from "./dom.js";
 import { offers } from "./offered.js";
-import { preferences } from "./preferences.js";
 
-const SHOWN = 3;
 const LISTED = 100;
 
-/** Show the memories that fit a question, if the reader wants that. */
-export async function showRemembered(question, signal) {
-  if (!preferences.memory || !offers("GET /api/memory/search")) return;
-  try {
-    const { memories } = await get("/api/memory/search", { q: question, k: SHOWN }, { signal, background: true });
-    if (signal.aborted || !memories.length) return;
-    byId("memories").replaceChildren(...memories.map(({ text }) => element("li", {}, text)));
-    byId("remembered").hidden = false;
-  } catch {
-    // there is no memory yet, or it cannot be read: the answer does not depend on it
-  }
+/** Show the memories that went into an answer. */
+export function showRemembered(memories) {
+  byId("memories").replaceChildren(...memories.map(({ text }) => element("li", {}, text)));
+  byId("remembered").hidden = !memories.length;
 }
 
 export function hideRemembered() {

@@ -1,26 +1,20 @@
 // What the last tuning measured: the indexes that no other beats in time, memory and recall together.
 
-import { get } from "./api.js";
 import { bars } from "./charts.js";
-import { duration, element } from "./dom.js";
-import { offers } from "./offered.js";
+import { duration, element, update } from "./dom.js";
 
-/** Show the front of the latest tuning, if the service has tuned. */
-export async function showTuning(place) {
-  if (!offers("GET /api/jobs")) return;
-  try {
-    const { jobs } = await get("/api/jobs", {}, { background: true });
-    const tuned = jobs.find(({ kind, state }) => kind === "tune" && state === "done");
-    if (tuned) place.replaceChildren(element("h2", {}, "Tuning"), table(tuned.result));
-  } catch {
-    // the connection's own notice says why
-  }
+const name = ({ index_type: type, parameters }) =>
+  [type, ...Object.entries(parameters ?? {}).map(([key, value]) => `${key} ${value}`)].join(", ");
+
+/** Show the front of the latest tuning, if there was one, and what is applied. */
+export function showTuning(place, { applied, measured }) {
+  if (!applied && !measured) return update(place);
+  const inForce = applied ? `${name(applied)} is applied.` : "Nothing is applied: the collection chooses by its size.";
+  update(place, element("h2", {}, "Tuning"), element("p", { class: "muted" }, inForce), measured ? table(measured) : "");
 }
 
 function table({ front, best }) {
   const slowest = Math.max(...front.map(({ p95_ms: ms }) => ms));
-  const name = ({ index_type: type, parameters }) =>
-    [type, ...Object.entries(parameters ?? {}).map(([key, value]) => `${key} ${value}`)].join(", ");
   const cells = (result) => [
     element("td", { class: "bar-cell" }, bars(result.p50_ms, result.p95_ms, slowest)),
     ...[
