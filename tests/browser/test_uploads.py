@@ -122,6 +122,7 @@ def test_a_statement_is_remembered_shown_under_an_answer_and_forgotten(
     page.get_by_label("A statement to remember").fill("My grandmother was born beside the third lighthouse.")
     page.get_by_role("button", name="Remember").click()
     expect(page.locator("#memory-section .rows li")).to_have_count(1)
+    expect(page.locator("#said")).to_have_text("Memory added: it is new.")
     go_to(page, "Ask")
     ask(page)
     expect(page.locator("#memories")).to_contain_text("My grandmother")

@@ -1,6 +1,6 @@
 // The answer: text as it arrives, how long it took, what went wrong.
 
-import { byId, count, duration, notice } from "./dom.js";
+import { byId, count, duration, trouble } from "./dom.js";
 import { showNotes } from "./passages.js";
 import { byNumber, paragraphs } from "./prose.js";
 
@@ -72,7 +72,7 @@ export class AnswerView {
     this.#stopClock();
     this.#render(this.text);
     byId("answer-meta").textContent = this.text ? "Broken off" : "";
-    byId("answer-notes").replaceChildren(notice("bad", error.message, error.hint, { label: "Try again", run: retry }));
+    byId("answer-notes").replaceChildren(trouble(error, retry));
   }
 
   #tick() {

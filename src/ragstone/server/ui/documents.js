@@ -1,7 +1,7 @@
 // The view of the documents: what is indexed, adding to it by dropping files, taking one away.
 
 import { get, send } from "./api.js";
-import { byId, count, element, notice, say } from "./dom.js";
+import { byId, count, element, say, trouble } from "./dom.js";
 import { follow, indexAll, onJobEnd, upload } from "./jobs.js";
 import { offers } from "./offered.js";
 import { openPassage } from "./reader.js";
@@ -76,7 +76,7 @@ async function list(offset) {
     );
   } catch (error) {
     if (error.code === "not_found") byId("documents-notes").replaceChildren(element("p", { class: "small" }, "Nothing has been indexed yet."));
-    else byId("documents-notes").replaceChildren(notice("bad", error.message, error.hint ?? "", { label: "Try again", run: () => list(0) }));
+    else byId("documents-notes").replaceChildren(trouble(error, () => list(0)));
   }
 }
 
@@ -112,7 +112,7 @@ function deleting(info, name) {
       say(`${name} is deleted.`);
       await list(0);
     } catch (error) {
-      byId("documents-notes").replaceChildren(notice("bad", error.message, error.hint ?? ""));
+      byId("documents-notes").replaceChildren(trouble(error));
     }
   });
   return button;

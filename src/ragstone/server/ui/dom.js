@@ -54,6 +54,10 @@ export function notice(kind, text, hint = "", action = null) {
   );
 }
 
+/** The remark on something that failed, with a button to try it again if there is a way. */
+export const trouble = (error, again = null) =>
+  notice("bad", error.message, error.hint, again && { label: "Try again", run: again });
+
 export const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
 /** 0.0421 → "42 µs", 0.4 → "0.4 ms", 41.2 → "41 ms", 1679 → "1.7 s". */

@@ -1,7 +1,7 @@
 // The interface's description as a page: every route of openapi.json, closed until somebody opens it.
 
 import { get } from "./api.js";
-import { byId, element, notice } from "./dom.js";
+import { byId, element, trouble } from "./dom.js";
 
 const DEPTH = 6; // models refer to models; a document's hit has four levels
 
@@ -14,7 +14,7 @@ async function show() {
     );
     place.replaceChildren(...routes);
   } catch (error) {
-    place.replaceChildren(notice("bad", error.message, error.hint ?? ""));
+    place.replaceChildren(trouble(error));
   }
 }
 

@@ -1,7 +1,7 @@
 // Uploads and indexing as jobs of the service: started here, followed, cancelled and taken up again.
 
 import { send, get } from "./api.js";
-import { byId, count, element, notice, say } from "./dom.js";
+import { byId, count, element, say, trouble } from "./dom.js";
 import { offers } from "./offered.js";
 import { outcome, showProgress } from "./progress.js";
 import { askNow, progressOf } from "./status.js";
@@ -39,7 +39,7 @@ async function start(request, again) {
     askNow();
     follow();
   } catch (error) {
-    said(notice("bad", error.message, error.hint, { label: "Try again", run: again }));
+    said(trouble(error, again));
   }
 }
 

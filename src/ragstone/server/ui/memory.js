@@ -2,7 +2,7 @@
 // It is never cited: sources are documents.
 
 import { get, send } from "./api.js";
-import { byId, count, element, notice, say } from "./dom.js";
+import { byId, count, element, say, trouble } from "./dom.js";
 import { offers } from "./offered.js";
 
 const LISTED = 100;
@@ -25,7 +25,7 @@ export async function showMemory(place) {
     fill(place, memories, total);
   } catch (error) {
     if (error.code === "not_found") fill(place, [], 0);
-    else place.replaceChildren(notice("bad", error.message, error.hint ?? ""));
+    else place.replaceChildren(trouble(error));
   }
 }
 
@@ -44,12 +44,12 @@ function adding(place) {
   const remember = async (event) => {
     event.preventDefault();
     try {
-      const { action } = await send("POST", "/api/memory", { text: input.value.trim() });
-      say(action ? `Memory: ${String(action).replaceAll("_", " ")}.` : "Remembered.");
+      const { outcome, because } = await send("POST", "/api/memory", { text: input.value.trim() });
+      say(`Memory ${outcome}: ${because}.`);
       await showMemory(place);
       place.querySelector("input").focus();
     } catch (error) {
-      input.after(notice("bad", error.message, error.hint ?? ""));
+      input.after(trouble(error));
     }
   };
   return element("form", { method: "dialog", class: "remember", submit: remember }, input, element("button", { class: "button" }, "Remember"));

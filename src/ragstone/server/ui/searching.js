@@ -4,7 +4,7 @@ import { ConnectionLost, get, wasAborted } from "./api.js";
 import { hasAnswer, showLatest } from "./asking.js";
 import { connectionLost } from "./connection.js";
 import { turns } from "./conversation.js";
-import { byId, count, element, notice, say } from "./dom.js";
+import { byId, count, element, say, trouble } from "./dom.js";
 import { hideResults, showResults } from "./passages.js";
 import { preferences } from "./preferences.js";
 
@@ -82,5 +82,5 @@ function showSearchProblem(error) {
   byId("results-title").textContent = "Not searched";
   byId("results-meta").textContent = "";
   byId("cards").replaceChildren();
-  byId("results-notes").replaceChildren(notice("bad", error.message, error.hint, { label: "Try again", run: search }));
+  byId("results-notes").replaceChildren(trouble(error, search));
 }
