@@ -81,7 +81,7 @@ def served(settings: Settings, embedder: Embedder) -> Iterator[LiveService]:
 
 
 def pool(live: LiveService) -> SearchProcesses:
-    found: SearchProcesses = live.app.state.service.processes
+    found: SearchProcesses = live.app.state.service.searches.processes
     return found
 
 

@@ -74,7 +74,7 @@ def create_app(
         search_processes=search_processes,
     )
     search_lane = Middleware(
-        FullLane, path="/api/search", check=lambda scope: scope["app"].state.service.check_search_room()
+        FullLane, path="/api/search", check=lambda scope: scope["app"].state.service.searches.check_room()
     )
     routers = _routers()
     routes = [route for router in routers for route in router.routes]

@@ -109,7 +109,7 @@ async def caches(service: TheService) -> Response:
 async def drop_caches(service: TheService) -> Response:
     """In the shared cache too; 503 when that does not answer."""
     before = await service.caches()
-    await service.changes.run(service.forget_caches)
+    await service.changes.run(service.searches.forget_caches)
     return reply(
         {"removed": sum(before[name]["entries"] for name in ("answers", "searches") if name in before)}
     )

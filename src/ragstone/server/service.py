@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import threading
 import time
@@ -34,24 +33,17 @@ from ragstone.server.metrics import ServiceMetrics
 from ragstone.server.problems import AnswerTimeoutError, StoppingError
 from ragstone.server.requests import AskRequest, DocumentRequest, DocumentsRequest, SearchRequest
 from ragstone.server.retrieval import Retrieval
-from ragstone.server.search_frames import Found, arguments
-from ragstone.server.search_processes import NoProcessError, SearchProcesses
+from ragstone.server.search_lane import SearchLane
 from ragstone.server.streaming import answer_events
 from ragstone.server.webhooks import Webhooks
-from ragstone.server.workers import Room, Workers
-from ragstone.stats import SearchFigures, Stats, together
+from ragstone.server.workers import Workers
+from ragstone.stats import Stats
 from ragstone.types import Answer, AnswerDone, AnswerEvent, DocumentInfo
 
 logger = logging.getLogger("ragstone.server")
 
 T = TypeVar("T")
 
-# A search keeps a core busy for milliseconds, and its words are looked up in a thread beside: more at once only take
-# the interpreter from each other (LAB, "The service under load, once more").
-SEARCH_THREADS = os.cpu_count() or 1
-SEARCH_WAITING = 64
-# Longer than that people notice, and a client that is refused may try another instance.
-SEARCH_WAIT_S = 0.25
 ANSWER_THREADS = 16  # answers mostly wait for a chat model, and few models serve more at once
 CHAT_CHECK_S = 10.0  # a balancer asks every few seconds; the model's host need not hear of each
 CHAT_CHECK_TIMEOUT_S = 1.0
@@ -81,15 +73,7 @@ class Service:
         self.retrieval = Retrieval(engine, self.memories)
         self._answer_limit_s = answer_limit_s
         self._webhooks = webhooks
-        self._searching = Workers(
-            "searches", threads=SEARCH_THREADS, waiting=SEARCH_WAITING, wait_s=SEARCH_WAIT_S
-        )
-        self.processes = SearchProcesses(
-            engine.settings,
-            count=search_processes,
-            monitor=engine.monitor,
-            room=Room("searches", waiting=SEARCH_WAITING, wait_s=SEARCH_WAIT_S),
-        )
+        self.searches = SearchLane(engine, processes=search_processes, metrics=metrics)
         self._answering = Workers("answers", threads=ANSWER_THREADS, waiting=0)
         self.loop = asyncio.get_running_loop()
         self._cut = asyncio.Event()
@@ -124,7 +108,7 @@ class Service:
         try:
             if self.engine.settings.warm_up:
                 await self.read(self.engine.warm_up)
-            await self.processes.start()
+            await self.searches.processes.start()
             self._warm = True
         except RagstoneError as error:
             logger.error("warm-up failed: %s", error)  # noqa: TRY400 - an expected error needs no traceback
@@ -149,10 +133,9 @@ class Service:
         """
         self.stopping.set()
         self.jobs.stop()
-        self._searching.close()
         self._answering.close()
         self.changes.close()
-        await self.processes.close()
+        await self.searches.close()
         await self.memories.stop()
         for end in (partial(self._end_jobs, grace_s), self.retrieval.close, self.memories.close):
             await asyncio.to_thread(end)
@@ -165,7 +148,7 @@ class Service:
 
     async def read(self, call: Callable[[], T]) -> T:
         """A short call into the engine, in a thread; raises `BusyError` when too many wait."""
-        return await self._searching.run(call)
+        return await self.searches.read(call)
 
     async def run_long(self, call: Callable[[Callable[[], bool]], T]) -> T:
         """A call that may take as long as an answer, in a thread; its argument says whether it should stop.
@@ -192,22 +175,10 @@ class Service:
             work.cancel()
             stop.cancel()
 
-    def check_search_room(self) -> None:
-        """Raise `BusyError` when a search that came now would be refused."""
-        try:
-            self.processes.check_room()
-        except NoProcessError:
-            self._searching.check_room()
-
     async def search(self, request: SearchRequest, caller: Caller) -> bytes:
         """The hits for a validated request, as JSON; by a search process, where there is one."""
         self.check(caller, *request.collection)
-        try:
-            found = await self.processes.search(request)
-        except NoProcessError:
-            found = await self.read(lambda: Found.of(self.engine.search(**arguments(request))))
-        self.metrics.search(request.mode, hits=found.hits, top_score=found.top_score)
-        return found.body
+        return await self.searches.search(request)
 
     async def documents(self, request: DocumentsRequest, caller: Caller) -> list[DocumentInfo]:
         """The documents of a collection that pass the filter, all pages, by uri."""
@@ -223,7 +194,7 @@ class Service:
         """A collection in numbers; of others only the names that the caller may see."""
         name = self.named(collection, caller)
         stats = await self.read(partial(self.engine.stats, collection=name))
-        everywhere = self._search_figures()
+        everywhere = self.searches.figures()
         return replace(
             stats,
             collections=tuple(filter(caller.sees, stats.collections)),
@@ -235,15 +206,7 @@ class Service:
     async def caches(self) -> Mapping[str, Mapping[str, int]]:
         """What is kept, by name, in numbers; of all processes together."""
         stats = await self.read(self.engine.stats)
-        return {**stats.caches, **self._search_figures().caches}
-
-    def _search_figures(self) -> SearchFigures:
-        return together([self.engine.search_figures(), *self.processes.figures()])
-
-    def forget_caches(self) -> None:
-        """Drop what is kept, also in the shared cache. Raises `StoreError` when that is away; called in a thread."""
-        self.loop.call_soon_threadsafe(self.processes.forget_caches)
-        self.engine.forget_caches()
+        return {**stats.caches, **self.searches.figures().caches}
 
     def named(self, collection: str | None, caller: Caller) -> str:
         """The collection meant, the engine's own if none is named. Raises `NotFoundError` unless it is the caller's."""
@@ -321,7 +284,7 @@ class Service:
             "model": model,
             "index": "ok" if there else "missing",
             "chat_model": chat,
-            "search_processes": self.processes.state,
+            "search_processes": self.searches.processes.state,
         }
         reason = self.unready_reason()
         if reason is None and not there:
