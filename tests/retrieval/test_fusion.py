@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragstone.retrieval.fusion import DIFFUSION, NEIGHBOURS, diffused, fuse, with_signals
+from ragstone.retrieval.fusion import DIFFUSION, NEIGHBOURS, diffused, fuse, with_signals, words_weight
 from ragstone.retrieval.signals import TextSignals
 from ragstone.types import Matrix
 
@@ -31,6 +32,56 @@ def test_fusion_is_the_weighted_sum_of_both_scores() -> None:
     np.testing.assert_allclose(
         fuse(array(5, 0), array(0.5, 0.25), bm25_bound=10), [0.6 * 0.5 + 0.4 * 0.5, 0.1], rtol=1e-6
     )
+
+
+def test_words_that_count_less_take_only_their_own_share_of_a_score() -> None:
+    np.testing.assert_allclose(
+        fuse(array(5, 0), array(0.5, 0.25), bm25_bound=10, words=0.5), [0.5 * 0.3 + 0.2, 0.1], rtol=1e-6
+    )
+
+
+def cosines(drop: float, *, count: int = 100) -> np.typing.NDArray[np.float32]:
+    """(count,) best first: the best 1, the tenth `drop` below, the median and all after it 0."""
+    falling = np.full(count, 1 - drop)
+    falling[0] = 1
+    falling[10:] = 0
+    return falling.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("known", "drop", "expected"),
+    [
+        (1.0, 0.9, 1.0),  # the question's words are known
+        (0.75, 0.9, 1.0),
+        (0.0, 0.4, 1.0),  # nothing stands out: names are the best there is
+        (0.0, 0.6, 0.0),
+        (0.375, 0.9, 0.125),  # half of what is enough, to the third power
+        (0.375, 0.5, 0.5625),  # half decided: midway between that and 1
+    ],
+)
+def test_words_count_less_where_few_are_known_and_the_vector_decides(
+    known: float, drop: float, expected: float
+) -> None:
+    assert words_weight(known, cosines(drop)) == pytest.approx(expected, abs=1e-5)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_words_never_count_more_for_knowing_fewer(drop: float, one: float, other: float) -> None:
+    fewer, more = (words_weight(known, cosines(drop)) for known in sorted((one, other)))
+    assert 0 <= fewer <= more <= 1
+
+
+def test_a_small_collection_is_not_judged_by_the_words_it_knows() -> None:
+    assert words_weight(0.0, cosines(0.9, count=99)) == 1
+    assert words_weight(0.0, cosines(0.9)) == 0
+    assert words_weight(0.0, np.zeros(100, np.float32)) == 1  # all alike: nothing decides
+
+
+def test_what_words_count_does_not_depend_on_a_models_scale_or_on_how_many_are_asked_for() -> None:
+    weight = words_weight(0.4, cosines(0.5))
+    assert 0.2 < weight < 0.9
+    assert words_weight(0.4, 0.7 + 0.1 * cosines(0.5)) == pytest.approx(weight, abs=1e-4)
+    assert words_weight(0.4, np.append(cosines(0.5), np.full(300, -1, np.float32))) == weight
 
 
 def test_a_missing_vector_counts_as_the_mean_of_the_others() -> None:

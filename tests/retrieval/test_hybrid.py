@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ragstone.errors import DamagedError, InputError
-from ragstone.retrieval.fusion import diffused, fuse, with_signals
+from ragstone.retrieval.fusion import diffused, fuse, with_signals, words_weight
 from ragstone.retrieval.hybrid import POOL, RERANK_DEPTH, Ranking, search
-from ragstone.retrieval.signals import text_signals
+from ragstone.retrieval.signals import TextSignals, text_signals
 from ragstone.store.analysis import analyse
 from ragstone.store.keyword import KeywordIndex
 from ragstone.store.keyword_reader import KeywordReader
@@ -172,8 +172,10 @@ def test_scoring_only_what_can_matter_gives_the_same_hits_as_scoring_everything(
     index.apply(add=[KeywordEntry(i, i, body) for i, body in bodies.items()], delete=[], sequence=1)
     reader = index.reader()
     source = ExactDense(list(bodies), random.normal(size=(600, 16)).astype(np.float32))
+    asked = [*words, *(f"unknown{i}" for i in range(40))]
+    weights = []
     for _ in range(25):
-        query = " ".join(random.choice(words, random.integers(1, 8)))
+        query = " ".join(random.choice(asked, random.integers(1, 8)))
         vector = random.normal(size=16).astype(np.float32)
         vector /= np.linalg.norm(vector)
         ranking = search(
@@ -191,10 +193,15 @@ def test_scoring_only_what_can_matter_gives_the_same_hits_as_scoring_everything(
         ]
         ids = np.unique(np.concatenate(found))
         weighed = reader.weigh(query)
-        fused = fuse(reader.score(query, ids), source.score(vector, ids), bm25_bound=weighed.bound)
+        weight = words_weight(weighed.known, source.search(vector, top_k=POOL, allowed=None)[1])
+        weights.append(weight)
+        cosines = source.score(vector, ids)
+        fused = fuse(reader.score(query, ids), cosines, bm25_bound=weighed.bound, words=weight)
         best = ids[np.lexsort((ids, -fused))[:RERANK_DEPTH]]
         signals = text_signals([analyse(bodies[int(i)]) for i in best], words=weighed.words, idf=weighed.idf)
+        signals = TextSignals(weight * signals.coverage, weight * signals.order)
         scores = diffused(with_signals(np.sort(fused)[::-1][:RERANK_DEPTH], signals), source.vectors(best))
         order = np.lexsort((best, -scores))[:10]
         np.testing.assert_allclose(ranking.scores, scores[order], rtol=1e-5)
         assert ranking.ids.tolist() == best[order].tolist()
+    assert min(weights) < 0.9 < max(weights)

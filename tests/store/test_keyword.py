@@ -20,6 +20,7 @@ from ragstone.errors import DamagedError, LockedError, NotFoundError
 from ragstone.store.analysis import analyse
 from ragstone.store.keyword import KeywordIndex, damaged_files
 from ragstone.store.keyword_tail import KeywordEntry
+from ragstone.types import Expansion
 
 WORDS = ("rotor", "blade", "flow", "wing", "heat", "plate", "shock", "wave")
 
@@ -222,6 +223,32 @@ def test_every_flipped_byte_of_a_data_file_is_found(tmp_path: Path) -> None:
         replace_bytes(path, data)
     files[0].unlink()
     assert damaged_files(folder) == [files[0]]
+
+
+@pytest.mark.parametrize(
+    ("query", "known"),
+    [
+        ("the rotor stalls", 2 / 3),
+        ("rotor rotor anemometer", 2 / 3),  # repeats count
+        ("Der Rotor dreht sich nicht", 1 / 5),
+        ("ROTORS, blades!", 1.0),
+        ("anemometer", 0.0),
+        ("", 1.0),
+        ("量子計算とは何か", 1.0),  # pairs of characters are no words
+        ("量子計算 rotor anemometer", 1 / 2),
+    ],
+)
+def test_a_query_says_what_share_of_its_words_is_known(tmp_path: Path, query: str, known: float) -> None:
+    reader = filled(tmp_path, {1: "the rotor", 2: "the blade"}).reader()
+    assert reader.weigh(query).known == pytest.approx(known)
+
+
+def test_a_word_that_another_stands_for_is_known(tmp_path: Path) -> None:
+    reader = filled(tmp_path, {1: "optical character recognition", 2: "the blade"}).reader()
+    stands_for = "optical character recognition"
+    added = Expansion("OCR", stands_for, "synonyms", ("ocr",), tuple(analyse(stands_for)), 0.9)
+    assert reader.weigh("OCR anemometer").known == 0
+    assert reader.expanded([added]).weigh("OCR anemometer").known == 1 / 2
 
 
 @pytest.mark.parametrize("kind", ["term", "idx", "fieldnorm", "fast"])

@@ -17,7 +17,7 @@ import numpy as np
 
 from ragstone.errors import InputError, RagstoneError
 from ragstone.graph.walk import Links, Step, Walk, walk
-from ragstone.retrieval.fusion import diffused, fuse, with_signals
+from ragstone.retrieval.fusion import diffused, fuse, with_signals, words_weight
 from ragstone.retrieval.late_interaction import similarity, token_weights
 from ragstone.retrieval.reranking import Reranking, rerank
 from ragstone.retrieval.signals import Scores, TextSignals, text_signals, with_expansions
@@ -46,6 +46,10 @@ class WeighedTerms(Protocol):
     @property
     def bound(self) -> float:
         """The highest BM25 that any chunk could reach; 0 when no term can match."""
+
+    @property
+    def known(self) -> float:
+        """The share of the words, repeats counted, that some chunk has or something else stands for; 1 without any."""
 
 
 class DenseSource(Protocol):
@@ -191,7 +195,7 @@ def _ranking(
 class _Candidates:
     """What either source found, ascending by id, with the scores of both: cosine NaN where there is no vector,
     BM25 0 where no term matches or it could not matter. `words` and `idf` are the query's, empty when the
-    keyword source failed."""
+    keyword source failed; `words_weight` is what they count."""
 
     ids: Ids
     cosine: Scores
@@ -199,6 +203,7 @@ class _Candidates:
     bm25_bound: float
     words: Sequence[str]
     idf: Scores
+    words_weight: float = 1.0
 
     def own_scores(self, id_: int) -> dict[str, float]:
         """What each source said of a chunk; empty for one that neither found."""
@@ -271,6 +276,7 @@ def _scored(
         nothing = np.zeros(ids.size, np.float32)
         return _Candidates(ids, cosine, nothing, 0.0, (), np.empty(0, np.float32))
     weighed = keyword.weigh(query)
+    weight = 1.0 if by_dense is None else words_weight(weighed.known, by_dense[1])
     bm25 = np.full(ids.size, np.nan, np.float32)
     _fill(bm25, ids, by_keyword)
     missing = np.isnan(bm25)
@@ -278,14 +284,14 @@ def _scored(
     # all it had. Where even that cannot lift it among the best, its BM25 is not asked for: 25 µs a chunk.
     gave_all = len(by_keyword[0]) < pool
     ceiling = 0.0 if gave_all else float(by_keyword[1][-1])
-    lowest = fuse(np.where(missing, 0, bm25), cosine, bm25_bound=weighed.bound)
-    highest = fuse(np.where(missing, ceiling, bm25), cosine, bm25_bound=weighed.bound)
+    lowest = fuse(np.where(missing, 0, bm25), cosine, bm25_bound=weighed.bound, words=weight)
+    highest = fuse(np.where(missing, ceiling, bm25), cosine, bm25_bound=weighed.bound, words=weight)
     threshold = np.partition(lowest, -exact)[-exact] if ids.size > exact else -np.inf
     asked = missing & (highest >= threshold) & (not gave_all)
     bm25[missing] = 0.0
     if asked.any():
         bm25[asked] = keyword.score(query, ids[asked])
-    return _Candidates(ids, cosine, bm25, weighed.bound, tuple(weighed.words), weighed.idf)
+    return _Candidates(ids, cosine, bm25, weighed.bound, tuple(weighed.words), weighed.idf, weight)
 
 
 def _late_interaction(
@@ -312,7 +318,8 @@ def _reranked(
     expansions: Sequence[Expansion],
 ) -> Scores:
     """(n,) in [0, 1]: fused scores; for the best of them what their texts and neighbours say as well."""
-    fused = fuse(candidates.bm25, candidates.cosine, bm25_bound=candidates.bm25_bound)
+    weight = candidates.words_weight
+    fused = fuse(candidates.bm25, candidates.cosine, bm25_bound=candidates.bm25_bound, words=weight)
     best = np.lexsort((candidates.ids, -fused))[:RERANK_DEPTH]
 
     def spread(of_best: Scores) -> Scores:
@@ -332,7 +339,9 @@ def _reranked(
             )
         alike = similar(candidates.ids[best]) if similar is not None else None
     signals = TextSignals(
-        spread(found.coverage), spread(found.order), None if alike is None else spread(alike)
+        weight * spread(found.coverage),
+        weight * spread(found.order),
+        None if alike is None else spread(alike),
     )
     scores = with_signals(fused, signals)
     if not np.isnan(candidates.cosine[best]).all():

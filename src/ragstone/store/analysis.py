@@ -138,6 +138,12 @@ def analyse_query(query: str) -> QueryTerms:
     return QueryTerms(words=words, characters=lone, phrases=tuple(p for p in phrases if len(p) > 1))
 
 
+def is_character_pair(term: str) -> bool:
+    """Whether a term of the word field is a pair of characters and no word: a question has pairs that
+    join one word's end to the next one's beginning, and stand in no text."""
+    return _UNSPACED_RUN.match(term) is not None
+
+
 def _normal(text: str) -> str:
     """One form for compatible characters (NFKC), without accents that have no composed form, vowel points and
     tone marks: tantivy's tokenizer would cut words at them."""

@@ -16,7 +16,7 @@ import numpy as np
 import tantivy
 
 from ragstone.errors import DamagedError
-from ragstone.store.analysis import QueryTerms, analyse, analyse_query
+from ragstone.store.analysis import QueryTerms, analyse, analyse_query, is_character_pair
 from ragstone.store.keyword_tail import BM25_TERM_MAX, FIELDS, Feature, Field, KeywordTail
 from ragstone.types import Expansion, Ids, Scores
 
@@ -61,11 +61,13 @@ class _Group:
 @dataclass(frozen=True, slots=True)
 class WeighedQuery:
     """A query as the index sees it: analysed words in order (repeats kept), the idf (n,) of each, and `bound`,
-    the highest BM25 that a chunk could reach; 0 for a query without terms."""
+    the highest BM25 that a chunk could reach; 0 for a query without terms. `known` is the share of the words that some
+    chunk has or an expansion stands for, pairs of characters left out; 1 for a query without any."""
 
     words: tuple[str, ...]
     idf: Scores
     bound: float
+    known: float = 1.0
 
 
 class KeywordReader:
@@ -171,10 +173,20 @@ class KeywordReader:
             own = self._weighed(terms)
             weights = [weight for _, weight in own]
             idf = np.array(weights[: len(terms.words)], np.float32)
-            weighed = WeighedQuery(terms.words, idf, BM25_TERM_MAX * sum(weights))
-            last = query, _Asked(own, list(self._groups(terms.words, own))), weighed
+            asked = _Asked(own, list(self._groups(terms.words, own)))
+            known = self._known(terms.words, asked)
+            last = query, asked, WeighedQuery(terms.words, idf, BM25_TERM_MAX * sum(weights), known)
             self._asked_last = last
         return last[1:]
+
+    def _known(self, words: Sequence[str], asked: _Asked) -> float:
+        """The share of a query's words that some chunk has or an expansion stands for; 1 without any."""
+        unknown = _idf(0, self._chunks)
+        known = [weight < unknown for _, weight in asked.own[: len(words)]]
+        for group in asked.groups:
+            known[group.first : group.end] = [True] * (group.end - group.first)
+        of_words = [found for found, word in zip(known, words, strict=True) if not is_character_pair(word)]
+        return sum(of_words) / len(of_words) if of_words else 1.0
 
     def _groups(self, words: Sequence[str], own: Sequence[_Weighed]) -> Iterator[_Group]:
         """The words of a query that others may stand for, which count what these do, by the expansion's weight."""
