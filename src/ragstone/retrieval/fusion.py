@@ -24,13 +24,13 @@ _BESIDE_SIMILARITY = 0.5
 # Five neighbours, up to .8/5 of a score from each; 3 and 10 neighbours are worse, .5 and 1.0 hardly different.
 NEIGHBOURS = 5
 DIFFUSION = 0.8
-# Below three known words in four a query is likely in another language: of English questions 98 % have more, of German
-# ones asked of English texts 99 % fewer (LAB, "Questions in another language").
+# Of English questions 98 % have more of their words in English texts, of German ones nine in ten less than .55 (LAB,
+# "Questions in another language").
 _KNOWN_ENOUGH = 0.75
 # How far the nearest stand out of the dense source's hits, from where the words begin to give way to where they do.
 _UNDECIDED, _DECIDED = 0.4, 0.6
-# Hits of the dense source. A collection that has fewer knows few words of any language, and is judged by nothing: of 33
-# questions with acronyms over 43 texts two lost their answer.
+# Hits of the dense source. A collection that has fewer knows few words of any language: judged by them, a search of 43
+# texts for acronyms loses recall@5 1.00 -> .956.
 _JUDGED_BY = 100
 
 
@@ -42,9 +42,9 @@ def words_weight(known: float, cosine: Scores) -> float:
     says the drop from the best of `cosine` (n,) to the tenth, measured by the drop to the median of the best hundred: a
     model that does not know the language finds nothing that stands out, and then names are the best there is.
     """
-    nearest = np.sort(cosine)[::-1][:_JUDGED_BY]
-    if known >= _KNOWN_ENOUGH or nearest.size < _JUDGED_BY:
+    if known >= _KNOWN_ENOUGH or cosine.size < _JUDGED_BY:
         return 1.0
+    nearest = np.sort(cosine)[::-1][:_JUDGED_BY]
     best, tenth, median = nearest[0], nearest[9], np.median(nearest)
     drop = float((best - tenth) / (best - median)) if best > median else 0.0
     decided = min(1.0, max(0.0, (drop - _UNDECIDED) / (_DECIDED - _UNDECIDED)))
