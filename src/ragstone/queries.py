@@ -1,11 +1,11 @@
-"""A query, and what it comes to in one collection before anything is ranked: its words, its names, its embedding."""
+"""A query, and what it comes to in one collection before anything is ranked: its words and its embedding."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,6 @@ import numpy.typing as npt
 from ragstone.collection import Collection, Snapshot
 from ragstone.errors import InputError, MismatchError, RagstoneError, StoreError
 from ragstone.expansions import expanded_text, expansions_of
-from ragstone.graph.walk import Link, Links
 from ragstone.retrieval.hybrid import KeywordSource
 from ragstone.store.keyword_reader import WeighedQuery
 from ragstone.texts import unit_rows
@@ -26,10 +25,9 @@ GraphUse = Literal["off", "on", "only"]
 
 MAX_QUERY_CHARS = 10_000  # a query is a question or a passage, not a document
 MAX_TOP_K = 1_000
-# What a search needs beside its query's embedding, found meanwhile: 2 to 5 ms each, so that a few threads serve many.
+# Keyword searches beside the embedding of their queries: 2 to 4 ms each, so that a few threads serve many callers.
+# Reading texts and names ahead as well gains nothing on two cores that share their units (LAB, "Looking ahead").
 _AHEAD = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ragstone-keyword")
-# Of the best by keyword about so many stay among those whose texts are read, so these are read ahead.
-_READ_AHEAD = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,6 @@ class Words:
 
     keyword: KeywordSource
     expansions: Sequence[Expansion]
-    links: Links | None = None
     also: Future[Vector | None] | None = None
 
 
@@ -112,7 +109,7 @@ class Lookup:
         return Words(keyword.expanded(expansions) if expansions else keyword, expansions)
 
     def begin(self, timings: dict[str, float], *, pool: int) -> Future[Words]:
-        """What a hybrid search has to know: the words looked up, `pool` chunks found by them, the names in the query.
+        """What a hybrid search has to know: the words looked up, and `pool` chunks found by them.
 
         In a thread, beside the model, which leaves the interpreter to others while it computes.
         """
@@ -122,11 +119,7 @@ class Lookup:
         words = self.words(timings)
         also = _AHEAD.submit(self._embed_with, words.expansions) if words.expansions else None
         keyword = _SearchedAhead(words.keyword, self.query.text, pool, self.allowed)
-        links = self.snapshot.graph if self.query.graph != "off" else None
-        named = None if links is None else _NamedAhead(links.within(self.allowed), self.query.text)
-        with suppress(RagstoneError):  # whoever needs them will ask again
-            self.snapshot.terms(keyword.best[:_READ_AHEAD])
-        return Words(keyword, words.expansions, named, also)
+        return Words(keyword, words.expansions, also)
 
     def _expansions(self) -> list[Expansion]:
         """The words added to a query; a search by meaning alone asks for none."""
@@ -151,40 +144,20 @@ class _SearchedAhead:
     """A keyword source that has been asked one thing already."""
 
     def __init__(self, keyword: KeywordSource, query: str, top_k: int, allowed: Ids | None) -> None:
-        self.best: Ids = np.empty(0, np.int64)
-        self._failed: RagstoneError | None = None
+        self._found: tuple[Ids, Scores] | RagstoneError
         try:
-            self.best, self._scores = keyword.search(query, top_k=top_k, allowed=allowed)
+            self._found = keyword.search(query, top_k=top_k, allowed=allowed)
         except RagstoneError as error:
-            self._failed = error
+            self._found = error
         self.score = keyword.score
         self.weigh = keyword.weigh
         self.idf_of_words = keyword.idf_of_words
 
     def search(self, query: str, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Scores]:
         """What was found; the arguments are those given then."""
-        if self._failed is not None:
-            raise self._failed
-        return self.best, self._scores
-
-
-class _NamedAhead:
-    """Links whose names in one query have been looked up already."""
-
-    def __init__(self, links: Links, query: str) -> None:
-        self._named: Sequence[Link] = ()
-        self._failed: RagstoneError | None = None
-        try:
-            self._named = links.of_query(query)
-        except RagstoneError as error:
-            self._failed = error
-        self.of_chunks = links.of_chunks
-
-    def of_query(self, query: str) -> Sequence[Link]:
-        """What was found; the query is the one given then."""
-        if self._failed is not None:
-            raise self._failed
-        return self._named
+        if isinstance(self._found, RagstoneError):
+            raise self._found
+        return self._found
 
 
 class _BeingRebuilt:

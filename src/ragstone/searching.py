@@ -80,7 +80,7 @@ def search_collection(
         load_terms=snapshot.terms,
         tokens=_query_tokens(query, embedding) if query.mode == "hybrid" and vector is not None else None,
         load_signs=lambda ids: _token_signs(collection, ids),
-        links=words.links,
+        links=snapshot.graph.within(allowed) if query.graph != "off" and snapshot.graph is not None else None,
         reached_only=query.graph == "only",
         reranking=_reranking(collection, query, reranker) if query.rerank else None,
         allowed=allowed,
