@@ -134,7 +134,7 @@ def test_a_service_that_stops_ends_its_streams_with_an_event(data_dir: Path, emb
         with closing(live.connect()) as connection:
             connection.request("POST", "/api/ask/stream", *_posted())
             response = connection.getresponse()
-            response.readline()
+            wait_until(lambda: model.said >= 1, "the model speaks")
             service = live.app.state.service
             service.loop.call_soon_threadsafe(lambda: service.stop_soon(grace_s=0.2))
             wait_until(lambda: live.get("/health/ready").status == 503, "the service is not ready")
