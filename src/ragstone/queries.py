@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -81,11 +81,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What the words of a query come to, without its embedding: `also` is that of the query with the added words."""
+    """What the words of a query come to, without its embedding."""
 
     keyword: KeywordSource
     expansions: Sequence[Expansion]
-    also: Future[Vector | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,6 @@ class Lookup:
     query: Query
     synonyms: Synonyms
     allowed: Ids | None
-    embedding: Callable[[], Embedder]
 
     def words(self, timings: dict[str, float]) -> Words:
         """What a search by words or by meaning alone has to know."""
@@ -117,9 +115,8 @@ class Lookup:
 
     def _ahead(self, timings: dict[str, float], pool: int) -> Words:
         words = self.words(timings)
-        also = _AHEAD.submit(self._embed_with, words.expansions) if words.expansions else None
         keyword = _SearchedAhead(words.keyword, self.query.text, pool, self.allowed)
-        return Words(keyword, words.expansions, also)
+        return Words(keyword, words.expansions)
 
     def _expansions(self) -> list[Expansion]:
         """The words added to a query; a search by meaning alone asks for none."""
@@ -130,14 +127,6 @@ class Lookup:
             return expansions_of(None, query.text, self.synonyms) if self.synonyms else []
         with self.collection.catalog.reading() as db:
             return expansions_of(db, query.text, self.synonyms)
-
-    def _embed_with(self, expansions: Sequence[Expansion]) -> Vector | None:
-        """The embedding of the query with the added words behind their own; None as `query_vector`, or for a vector
-        of the caller's own, which nothing is added to."""
-        if self.query.vector is not None:
-            return None
-        text = expanded_text(self.query.text, expansions)
-        return query_vector(self.snapshot, replace(self.query, text=text), self.embedding, [])
 
 
 class _SearchedAhead:
@@ -214,21 +203,25 @@ def query_vector(
 
 
 def drawn(
-    vector: Vector | None, also: Future[Vector | None] | None, degraded: list[Degraded]
+    vector: Vector | None,
+    query: Query,
+    expansions: Sequence[Expansion],
+    embedding: Callable[[], Embedder],
+    degraded: list[Degraded],
 ) -> Vector | None:
-    """The query's embedding, drawn halfway to that of the query with the added words behind their own."""
-    if vector is None or also is None:
+    """The query's embedding, drawn halfway to that of the query with the added words behind their own.
+
+    Made on the caller's thread: a model elsewhere may take seconds, and keeps to the request's deadline.
+    """
+    if vector is None or query.vector is not None or not expansions:
         return vector
     try:
-        other = also.result()
+        both = vector + embedding().embed_query(expanded_text(query.text, expansions))
     except RagstoneError as error:  # a model elsewhere that answered just now
         degraded.append(Degraded("expansions", error.message))
         return vector
-    if other is None:
-        return vector
-    both = vector + other
-    drawn: Vector = both / np.linalg.norm(both)
-    return drawn
+    found: Vector = both / np.linalg.norm(both)
+    return found
 
 
 @contextmanager

@@ -57,13 +57,13 @@ def search_collection(
         allowed = _allowed(collection, query.filter)
     # Votes can lift what lies below the last hit asked for.
     reach = query.top_k + (REACH if len(snapshot.votes) else 0)
-    lookup = Lookup(collection, snapshot, query, synonyms, allowed, embedding)
+    lookup = Lookup(collection, snapshot, query, synonyms, allowed)
     if query.mode == "hybrid":
         known = lookup.begin(timings, pool=hybrid.pool_size(reach))
         with timed(timings, "embed"):
             vector = query_vector(snapshot, query, embedding, degraded)
             words = known.result()
-            meant = drawn(vector, words.also, degraded)
+            meant = drawn(vector, query, words.expansions, embedding, degraded)
     else:
         words = lookup.words(timings)
         with timed(timings, "embed"):
