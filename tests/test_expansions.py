@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from acronym_documents import SYNONYMS, Judged, by_acronym, by_synonym, texts
 from hashing_embedder import HashingEmbedder
 from older_catalog import set_back_before
 from ragstone import Ragstone, Settings
 from ragstone.errors import InputError
-from ragstone.expansions import ADDED_WEIGHT
+from ragstone.expansions import ADDED_WEIGHT, ExpandedText, expanded_text, reworded
 from ragstone.store.schema import m006_acronyms_extractions
-from ragstone.types import SearchMode
+from ragstone.types import Expansion, QueryTokens, SearchMode, Vector
 
 MODES: tuple[SearchMode, ...] = ("keyword", "hybrid")
 
@@ -119,6 +123,78 @@ def test_an_answer_may_stand_in_the_words_that_were_added(tmp_path: Path) -> Non
         assert "Mara Lindqvist" in engine.ask("Who is the leader of ZQX?").text
     with Ragstone(settings=settings.model_copy(update={"acronyms": False})) as plain:
         assert not plain.ask("Who is the leader of ZQX?").grounded
+
+
+# -- one embedding ---------------------------------------------------------------------------------------------
+
+
+class _Listening(HashingEmbedder):
+    """Remembers the queries it embedded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries: list[str] = []
+
+    def embed_query(self, text: str) -> Vector:
+        self.queries.append(text)
+        return super().embed_query(text)
+
+
+def test_a_query_and_its_added_words_are_embedded_at_once(tmp_path: Path) -> None:
+    listening = _Listening()
+    with Ragstone(tmp_path, settings=Settings(), embedder=listening) as engine:
+        fill(engine)
+        listening.queries.clear()
+        result = engine.search("Is the HRU aerial new?")
+        assert [found.added for found in result.expansions] == ["Harbour Radar Unit"]
+        engine.search("Is the HRU aerial old?", mode="dense")  # by meaning alone nothing is added
+    assert listening.queries == ["Is the HRU (Harbour Radar Unit) aerial new?", "Is the HRU aerial old?"]
+
+
+def expansion(written: str, added: str) -> Expansion:
+    return Expansion(written, added, "synonyms", (written,), (added,), ADDED_WEIGHT)
+
+
+def test_of_several_meanings_the_first_is_told_and_each_word_once() -> None:
+    found = [
+        expansion("HRU", "Harbour Radar Unit"),
+        expansion("HRU", "hull repair"),
+        expansion("TLB", "Tidal Board"),
+    ]
+    told = expanded_text("HRU, HRU or TLB?", found)
+    assert told.text == "HRU (Harbour Radar Unit), HRU or TLB (Tidal Board)?"
+    assert [told.text[start:end] for start, end in told.added] == [" (Harbour Radar Unit)", " (Tidal Board)"]
+    assert reworded("HRU, HRU or TLB?", found) == "Harbour Radar Unit, HRU or Tidal Board?"
+    assert reworded("HRU?", []) == expanded_text("HRU?", []).text == "HRU?"
+
+
+@given(st.data())
+def test_the_tokens_of_a_query_stand_where_they_stood(data: st.DataObject) -> None:
+    words = data.draw(
+        st.lists(st.sampled_from(["HRU", "a", "TLB", "é", "radar", "HR"]), min_size=1, max_size=8)
+    )
+    query = data.draw(st.sampled_from([" ", ", ", "  ("])).join(words)
+    asked = data.draw(st.lists(st.sampled_from(sorted(set(words))), unique=True))
+    found = [expansion(word, f"{word} of (all) {word}") for word in sorted(asked, key=words.index)]
+    told = expanded_text(query, found)
+    assert "".join(part for part, _ in _outside(told)) == query
+    spans = [match.span() for match in re.finditer(r"\w+", told.text)]
+    signs = np.arange(3 * len(spans), dtype=np.uint64).reshape(-1, 3)
+    kept = told.tokens_of_query(QueryTokens(signs, spans))
+    assert list(kept.spans) == [match.span() for match in re.finditer(r"\w+", query)]
+    own = [
+        number
+        for number, (start, end) in enumerate(spans)
+        if any(first <= start and end <= first + len(part) for part, first in _outside(told))
+    ]
+    np.testing.assert_array_equal(kept.signs, signs[own])
+
+
+def _outside(told: ExpandedText) -> list[tuple[str, int]]:
+    """The stretches of the query itself, and where they begin."""
+    ends = [0, *(end for _, end in told.added)]
+    starts = [*(start for start, _ in told.added), len(told.text)]
+    return [(told.text[end:start], end) for end, start in zip(ends, starts, strict=True)]
 
 
 # -- scores ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from ragstone import searching
 from ragstone.answering.chat_model import ChatModel
 from ragstone.asking import Asking
 from ragstone.backup.restoring import RestoreReport
@@ -327,7 +326,7 @@ class Ragstone:
         It moves the chunk's score by at most 15 %, for this query and those that ask the same in other words, and goes
         with the chunk. The latest 4,096 count. Raises `InputError`, `NotFoundError`.
         """
-        return searching.vote(self._collection(collection), query, chunk_id, value, self._models.embedder)
+        return self._searches.vote(collection, query, chunk_id, value)
 
     def votes(self, *, collection: str | None = None) -> list[Vote]:
         """The votes of the collection, oldest first."""

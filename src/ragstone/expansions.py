@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, NamedTuple
 
@@ -18,7 +19,7 @@ from ragstone.graph.names import FUNCTION_WORDS, name_key
 from ragstone.store import acronyms, documents
 from ragstone.store.acronyms import Acronym
 from ragstone.store.analysis import analyse
-from ragstone.types import Expansion
+from ragstone.types import Expansion, QueryTokens
 from ragstone.vocabulary.acronyms import ACRONYMS_VERSION, definitions, is_short_form, singular
 from ragstone.vocabulary.synonyms import TERMS_MAX, Synonyms, Terms
 
@@ -85,24 +86,64 @@ def expansions_of(db: apsw.Connection | None, query: str, synonyms: Synonyms) ->
     return list(dict.fromkeys(found))
 
 
-def expanded_text(query: str, expansions: Iterable[Expansion]) -> str:
+@dataclass(frozen=True, slots=True)
+class ExpandedText:
+    """A query with added words behind those they stand for; `added`: their spans in `text`, ascending, brackets too."""
+
+    text: str
+    added: Sequence[tuple[int, int]]
+
+    def tokens_of_query(self, tokens: QueryTokens) -> QueryTokens:
+        """Of the tokens of `text` those of the query itself, with the spans they have there."""
+        kept: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for number, (start, end) in enumerate(tokens.spans):
+            if not any(start < last and end > first for first, last in self.added):
+                before = sum(last - first for first, last in self.added if last <= start)
+                kept.append(number)
+                spans.append((start - before, end - before))
+        return QueryTokens(tokens.signs[kept], spans)
+
+
+def expanded_text(query: str, expansions: Iterable[Expansion]) -> ExpandedText:
     """A query as its writer might define its words, "the HRU (Harbour Radar Unit)": for a model that knows neither."""
-    return _replaced(query, expansions, lambda found: f"{found.written} ({found.added})")
+    text = ""
+    added: list[tuple[int, int]] = []
+    at = 0
+    for _, end, words in _places(query, expansions):
+        text += query[at:end]
+        defined = f" ({words})"
+        added.append((len(text), len(text) + len(defined)))
+        text += defined
+        at = end
+    return ExpandedText(text + query[at:], added)
 
 
 def reworded(query: str, expansions: Iterable[Expansion]) -> str:
     """The query in the added words, "the Harbour Radar Unit"; the same where there are none."""
-    return _replaced(query, expansions, lambda found: found.added)
+    text, at = "", 0
+    for start, end, words in _places(query, expansions):
+        text += query[at:start] + words
+        at = end
+    return text + query[at:]
 
 
-def _replaced(query: str, expansions: Iterable[Expansion], by: Callable[[Expansion], str]) -> str:
-    """A query with something in the place of each word; of several meanings by the most usual one."""
+def _places(query: str, expansions: Iterable[Expansion]) -> Iterator[tuple[int, int, str]]:
+    """Where each word stands first, ascending, and what is added to it; of several meanings the most usual one."""
+    at = 0
     done = set[str]()
     for expansion in expansions:
-        if expansion.written not in done:
+        start = _word_at(query, expansion.written, at)
+        if start >= 0 and expansion.written not in done:
             done.add(expansion.written)
-            query = query.replace(expansion.written, by(expansion), 1)
-    return query
+            at = start + len(expansion.written)
+            yield start, at, expansion.added
+
+
+def _word_at(query: str, written: str, start: int) -> int:
+    """Where words stand first from `start` on: as words, else (unspaced scripts) anywhere, else -1."""
+    found = re.compile(rf"(?<!\w){re.escape(written)}(?!\w)").search(query, start)
+    return query.find(written, start) if found is None else found.start()
 
 
 def _terms(query: str) -> list[_Term]:

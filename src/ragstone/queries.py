@@ -14,11 +14,22 @@ import numpy.typing as npt
 
 from ragstone.collection import Collection, Snapshot
 from ragstone.errors import InputError, MismatchError, RagstoneError, StoreError
-from ragstone.expansions import expanded_text, expansions_of
+from ragstone.expansions import ExpandedText, expanded_text, expansions_of
 from ragstone.retrieval.hybrid import KeywordSource
+from ragstone.store.catalog import Identity
 from ragstone.store.keyword_reader import WeighedQuery
 from ragstone.texts import unit_rows
-from ragstone.types import Degraded, Embedder, Expansion, Ids, Scores, SearchMode, Vector
+from ragstone.types import (
+    Degraded,
+    Embedder,
+    Expansion,
+    Ids,
+    QueryTokens,
+    Scores,
+    SearchMode,
+    TokenEmbedder,
+    Vector,
+)
 from ragstone.vocabulary.synonyms import Synonyms
 
 GraphUse = Literal["off", "on", "only"]
@@ -106,17 +117,10 @@ class Lookup:
             return Words(_BeingRebuilt(), expansions)
         return Words(keyword.expanded(expansions) if expansions else keyword, expansions)
 
-    def begin(self, timings: dict[str, float], *, pool: int) -> Future[Words]:
-        """What a hybrid search has to know: the words looked up, and `pool` chunks found by them.
-
-        In a thread, beside the model, which leaves the interpreter to others while it computes.
-        """
-        return _AHEAD.submit(self._ahead, timings, pool)
-
-    def _ahead(self, timings: dict[str, float], pool: int) -> Words:
-        words = self.words(timings)
-        keyword = _SearchedAhead(words.keyword, self.query.text, pool, self.allowed)
-        return Words(keyword, words.expansions)
+    def search_ahead(self, words: Words, *, pool: int) -> Future[KeywordSource]:
+        """The keyword source, which has found its best `pool` chunks: in a thread, beside the model, which leaves the
+        interpreter to others while it computes."""
+        return _AHEAD.submit(_SearchedAhead, words.keyword, self.query.text, pool, self.allowed)
 
     def _expansions(self) -> list[Expansion]:
         """The words added to a query; a search by meaning alone asks for none."""
@@ -169,26 +173,35 @@ class _BeingRebuilt:
         return np.zeros(len(words), np.float32)
 
 
-def query_vector(
-    snapshot: Snapshot, query: Query, embedding: Callable[[], Embedder], degraded: list[Degraded]
-) -> Vector | None:
-    """The query's embedding; None where the mode needs none, or none can be had and keywords can do."""
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """A query as its model understands it; no `vector` where nothing can be asked, no `tokens` where none are given."""
+
+    vector: Vector | None
+    tokens: QueryTokens | None = None
+
+
+def meaning(
+    snapshot: Snapshot,
+    query: Query,
+    expansions: Sequence[Expansion],
+    embedding: Callable[[], Embedder],
+    degraded: list[Degraded],
+) -> Meaning:
+    """The query embedded, the added words behind their own: the model reads both at once, and its tokens of the query
+    are those of the query's own words (LAB, "One embedding for a query and its acronyms").
+
+    Without a vector where the mode needs none, or none can be had and keywords can do.
+    """
     identity = snapshot.identity
     if query.mode == "keyword" or identity is None:
-        return None
+        return Meaning(None)
     if query.vector is not None:
-        rows = unit_rows(np.asarray(query.vector, dtype=np.float32)[None], 1)
-        if rows.shape[1] != identity.dim:
-            raise MismatchError(
-                f"the query's vector has {rows.shape[1]} dimensions, the collection {identity.dim}",
-                hint="embed the query with the model that made the collection's vectors",
-            )
-        row: Vector = rows[0]
-        return row
+        return Meaning(_given(query.vector, identity))
     try:
         embedder = embedding()
         if embedder.model_id == identity.model_id:
-            return embedder.embed_query(query.text)
+            return _embedded(embedder, expanded_text(query.text, expansions), query.mode)
         reason = f"its vectors were made by {identity.model_id}, the model set is {embedder.model_id}"
         error: RagstoneError = MismatchError(
             f"this collection cannot be searched by meaning: {reason}",
@@ -199,29 +212,27 @@ def query_vector(
     if query.mode == "dense":
         raise error
     degraded.append(Degraded("dense", error.message))
-    return None
+    return Meaning(None)
 
 
-def drawn(
-    vector: Vector | None,
-    query: Query,
-    expansions: Sequence[Expansion],
-    embedding: Callable[[], Embedder],
-    degraded: list[Degraded],
-) -> Vector | None:
-    """The query's embedding, drawn halfway to that of the query with the added words behind their own.
+def _given(vector: npt.ArrayLike, identity: Identity) -> Vector:
+    """The caller's own vector, at unit length."""
+    rows = unit_rows(np.asarray(vector, dtype=np.float32)[None], 1)
+    if rows.shape[1] != identity.dim:
+        raise MismatchError(
+            f"the query's vector has {rows.shape[1]} dimensions, the collection {identity.dim}",
+            hint="embed the query with the model that made the collection's vectors",
+        )
+    row: Vector = rows[0]
+    return row
 
-    Made on the caller's thread: a model elsewhere may take seconds, and keeps to the request's deadline.
-    """
-    if vector is None or query.vector is not None or not expansions:
-        return vector
-    try:
-        both = vector + embedding().embed_query(expanded_text(query.text, expansions))
-    except RagstoneError as error:  # a model elsewhere that answered just now
-        degraded.append(Degraded("expansions", error.message))
-        return vector
-    found: Vector = both / np.linalg.norm(both)
-    return found
+
+def _embedded(embedder: Embedder, asked: ExpandedText, mode: SearchMode) -> Meaning:
+    vector = embedder.embed_query(asked.text)
+    if mode != "hybrid" or not isinstance(embedder, TokenEmbedder):
+        return Meaning(vector)
+    tokens = asked.tokens_of_query(embedder.query_tokens(asked.text))
+    return Meaning(vector, tokens if len(tokens.spans) else None)
 
 
 @contextmanager

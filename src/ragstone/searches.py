@@ -17,7 +17,7 @@ from ragstone.monitoring.timing import PerformanceTimer
 from ragstone.open_collections import OpenCollections
 from ragstone.queries import Query
 from ragstone.retrieval.merge import merge
-from ragstone.searching import search_collection
+from ragstone.searching import search_collection, vote
 from ragstone.settings import Settings
 from ragstone.stats import MissedSources
 from ragstone.types import SearchMode, SearchResult
@@ -84,20 +84,35 @@ class Searches:
             stages_ms = found.timings_ms if len(names) == 1 else {}
             return replace(found, timings_ms={**stages_ms, "total": timer.elapsed_ms})
 
+    def vote(self, name: str | None, query: str, chunk_id: int, value: float) -> int:
+        """As `Ragstone.vote`."""
+        return vote(
+            self._collections.get(name),
+            self._plain(query),
+            chunk_id,
+            value,
+            self._models.embedder,
+            synonyms=self._models.synonyms(),
+        )
+
     def warm_up(self) -> None:
         """The first search maps files and starts threads; nobody waits for this one, and nobody counts it."""
+        with suppress(RagstoneError):  # what is wrong will be said to who searches
+            self._search(self._plain("warm up"), self._collections.chosen(None))
+
+    def _plain(self, query: str) -> Query:
+        """The query as the settings would have it."""
         settings = self._settings
-        asked = Query.checked(
-            "warm up",
+        return Query.checked(
+            query,
             top_k=settings.top_k,
             mode="hybrid",
             filter=None,
             vector=None,
             recall=settings.recall,
             graph="on" if settings.graph else "off",
+            acronyms=settings.acronyms,
         )
-        with suppress(RagstoneError):  # what is wrong will be said to who searches
-            self._search(asked, self._collections.chosen(None))
 
     def _search(self, asked: Query, names: Sequence[str]) -> SearchResult:
         results = [

@@ -11,7 +11,7 @@ from ragstone.collection import Collection
 from ragstone.errors import InputError, NotFoundError
 from ragstone.graph.walk import Step
 from ragstone.index.recall_keeper import RecallKeeper
-from ragstone.queries import Lookup, Query, drawn, query_vector, timed
+from ragstone.queries import Lookup, Query, meaning, timed
 from ragstone.retrieval import hybrid
 from ragstone.retrieval.hybrid import Ranking
 from ragstone.retrieval.reranking import Reranking
@@ -22,10 +22,8 @@ from ragstone.types import (
     FollowedName,
     Hit,
     Ids,
-    QueryTokens,
     Reranker,
     SearchResult,
-    TokenEmbedder,
 )
 from ragstone.vocabulary.synonyms import NO_SYNONYMS, Synonyms
 
@@ -58,27 +56,22 @@ def search_collection(
     # Votes can lift what lies below the last hit asked for.
     reach = query.top_k + (REACH if len(snapshot.votes) else 0)
     lookup = Lookup(collection, snapshot, query, synonyms, allowed)
-    if query.mode == "hybrid":
-        known = lookup.begin(timings, pool=hybrid.pool_size(reach))
-        with timed(timings, "embed"):
-            vector = query_vector(snapshot, query, embedding, degraded)
-            words = known.result()
-            meant = drawn(vector, query, words.expansions, embedding, degraded)
-    else:
-        words = lookup.words(timings)
-        with timed(timings, "embed"):
-            vector = meant = query_vector(snapshot, query, embedding, degraded)
+    words = lookup.words(timings)
+    ahead = lookup.search_ahead(words, pool=hybrid.pool_size(reach)) if query.mode == "hybrid" else None
+    with timed(timings, "embed"):
+        asked = meaning(snapshot, query, words.expansions, embedding, degraded)
+    keyword = words.keyword if ahead is None else ahead.result()
     deadlines.check()  # a model elsewhere can take seconds; what comes after takes milliseconds
     dense = snapshot.dense.at_recall(recall_keeper.asked(query.recall))
     ranking = hybrid.search(
         query.text,
-        meant,
+        asked.vector,
         mode=query.mode,
         top_k=reach,
         dense=dense,
-        keyword=words.keyword,
+        keyword=keyword,
         load_terms=snapshot.terms,
-        tokens=_query_tokens(query, embedding) if query.mode == "hybrid" and vector is not None else None,
+        tokens=asked.tokens,
         load_signs=lambda ids: _token_signs(collection, ids),
         links=snapshot.graph.within(allowed) if query.graph != "off" and snapshot.graph is not None else None,
         reached_only=query.graph == "only",
@@ -88,9 +81,9 @@ def search_collection(
     )
     if len(snapshot.votes):
         most = np.inf if query.mode == "keyword" else 1.0
-        ranking = voted(ranking, snapshot.votes, query.text, vector, top_k=query.top_k, most=most)
-    if meant is not None:
-        recall_keeper.offer(dense, meant)
+        ranking = voted(ranking, snapshot.votes, query.text, asked.vector, top_k=query.top_k, most=most)
+    if asked.vector is not None:
+        recall_keeper.offer(dense, asked.vector)
     with timed(timings, "load"):
         hits = _hits(collection, ranking)
     missing = dict.fromkeys((*degraded, *ranking.degraded))
@@ -106,7 +99,13 @@ def _name(step: Step, collection: str) -> FollowedName:
 
 
 def vote(
-    collection: Collection, query: str, chunk_id: int, value: float, embedding: Callable[[], Embedder]
+    collection: Collection,
+    query: Query,
+    chunk_id: int,
+    value: float,
+    embedding: Callable[[], Embedder],
+    *,
+    synonyms: Synonyms = NO_SYNONYMS,
 ) -> int:
     """Store what somebody said of a chunk as an answer to a query; the vote's id.
 
@@ -114,23 +113,15 @@ def vote(
     """
     if not -1 <= value <= 1 or value == 0:
         raise InputError(f"a vote of {value}", hint="from -1 (wrong) to 1 (right), and not 0")
-    asked = Query.checked(query, top_k=1, mode="hybrid", filter=None, vector=None, recall=1.0, graph="off")
-    vector = query_vector(collection.snapshot(), asked, embedding, [])
+    snapshot = collection.snapshot()
+    words = Lookup(collection, snapshot, query, synonyms, None).words({})
+    vector = meaning(snapshot, query, words.expansions, embedding, []).vector
     with collection.catalog.transaction() as db:
         if not documents.keyword_entries(db, [chunk_id]):
             raise NotFoundError(
                 f"no chunk {chunk_id} in {collection.name}", hint="a hit's id; it changes when its text does"
             )
-        return votes.put(db, chunk_id, query, vector, value)
-
-
-def _query_tokens(query: Query, embedding: Callable[[], Embedder]) -> QueryTokens | None:
-    """What late interaction compares; none for a vector of the caller's own, or a model that gives none."""
-    embedder = embedding() if query.vector is None else None
-    if not isinstance(embedder, TokenEmbedder):
-        return None
-    tokens = embedder.query_tokens(query.text)
-    return tokens if len(tokens.spans) else None
+        return votes.put(db, chunk_id, query.text, vector, value)
 
 
 def _reranking(collection: Collection, query: Query, reranker: Callable[[], Reranker]) -> Reranking:
