@@ -17,7 +17,7 @@ from hashing_embedder import HashingEmbedder
 from ragstone import deadlines
 from ragstone.deadlines import DeadlineError
 from ragstone.engine import Ragstone
-from ragstone.server.workers import Workers
+from ragstone.server.workers import Room, Workers
 from ragstone.types import Vector
 from server.keyed import HOURS, fill
 from server.live import DrippingModel, LiveService, running, wait_until
@@ -193,7 +193,7 @@ def test_workers_begin_nothing_late() -> None:
     began: list[int] = []
 
     async def late() -> None:
-        workers = Workers("tests", threads=1, waiting=5)
+        workers = Workers(Room("tests", waiting=5), threads=1)
         try:
             blocking = asyncio.create_task(workers.run(lambda: time.sleep(0.2)))
             await asyncio.sleep(0)

@@ -9,7 +9,12 @@ import pytest
 
 from fake_clock import FakeClock
 from ragstone.server.problems import BusyError
-from ragstone.server.workers import Workers
+from ragstone.server.workers import Room, Workers
+
+
+def _lane(clock: FakeClock) -> Workers:
+    room = Room("tests", waiting=64, wait_s=0.25, standing_s=0.1, clock=clock)
+    return Workers(room, threads=4, clock=clock)
 
 
 def _fill(workers: Workers, most: int) -> int:
@@ -38,7 +43,7 @@ def _usually(workers: Workers, clock: FakeClock, seconds: float) -> None:
 )
 def test_a_lane_lets_wait_as_many_as_will_be_served_in_time(usual_s: float, most: int) -> None:
     clock = FakeClock()
-    workers = Workers("tests", threads=4, waiting=64, wait_s=0.25, clock=clock)
+    workers = _lane(clock)
     _usually(workers, clock, usual_s)
     assert _fill(workers, 100) == most
     if usual_s:  # the last one let in waits no longer than it may, or is one of those that always may
@@ -48,9 +53,28 @@ def test_a_lane_lets_wait_as_many_as_will_be_served_in_time(usual_s: float, most
     workers.close()
 
 
+def test_a_queue_that_stands_is_kept_short_until_it_was_empty_once() -> None:
+    clock = FakeClock()
+    workers = _lane(clock)
+    _usually(workers, clock, 0.05)
+    assert _fill(workers, 100) == 24  # a burst: .25 s of waiting
+    clock.advance(0.2)
+    for _ in range(20):
+        workers.give_slot_back()
+    assert _fill(workers, 100) == 20  # the four that run, and what came just now is a burst still
+    clock.advance(0.06)
+    for _ in range(20):
+        workers.give_slot_back()
+    assert _fill(workers, 100) == 8  # nobody found a free place for .26 s: .1 s of waiting
+    for _ in range(12):
+        workers.give_slot_back()
+    assert _fill(workers, 100) == 24  # somebody did
+    workers.close()
+
+
 def test_a_lane_forgets_that_calls_were_slow() -> None:
     clock = FakeClock()
-    workers = Workers("tests", threads=4, waiting=64, wait_s=0.25, clock=clock)
+    workers = _lane(clock)
     _usually(workers, clock, 10.0)
     _usually(workers, clock, 0.001)
     assert _fill(workers, 100) == 68
@@ -58,7 +82,7 @@ def test_a_lane_forgets_that_calls_were_slow() -> None:
 
 
 def test_threads_that_take_and_give_back_at_once_lose_no_slot() -> None:
-    workers = Workers("tests", threads=2, waiting=100)
+    workers = Workers(Room("tests", waiting=100), threads=2)
 
     def work() -> None:
         for _ in range(500):

@@ -27,7 +27,7 @@ from ragstone.server.jobs import Jobs
 from ragstone.server.multipart import boundary_of
 from ragstone.server.problems import SlowBodyError, TooLargeError
 from ragstone.server.uploads import Receiver, Upload, leftovers
-from ragstone.server.workers import Workers
+from ragstone.server.workers import Room, Workers
 from ragstone.server.works import BEGUN_MAX, ONCE, index_work, noting, report_json, work_of
 from ragstone.texts import text_uri
 
@@ -62,8 +62,8 @@ class Changes:
         self._records = records
         self._roots = tuple(Path(root).expanduser().resolve() for root in roots)
         self._on_end = on_end
-        self._changing = Workers("changes", threads=CHANGE_THREADS, waiting=CHANGES_WAITING)
-        self._receiving = Workers("uploads", threads=UPLOAD_THREADS, waiting=UPLOADS - UPLOAD_THREADS)
+        self._changing = Workers(Room("changes", waiting=CHANGES_WAITING), threads=CHANGE_THREADS)
+        self._receiving = Workers(Room("uploads", waiting=UPLOADS - UPLOAD_THREADS), threads=UPLOAD_THREADS)
 
     def start(self) -> None:
         """Queue what the service was started for and then what earlier processes left, and know what they ended."""

@@ -13,7 +13,7 @@ from ragstone.errors import NoCollectionError, NotFoundError
 from ragstone.memory.background import Repeating
 from ragstone.memory.opening import open_memory
 from ragstone.memory.store import MemoryStore
-from ragstone.server.workers import Workers
+from ragstone.server.workers import Room, Workers
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Memories:
         self._engine = engine
         self._opening = threading.Lock()
         self._open: dict[str, MemoryStore] = {}
-        self._workers = Workers("memories", threads=THREADS, waiting=WAITING)
+        self._workers = Workers(Room("memories", waiting=WAITING), threads=THREADS)
         self._care = Repeating("memory care", self._tend)
 
     async def run(self, collection: str, call: Callable[[MemoryStore], T], *, create: bool = False) -> T:

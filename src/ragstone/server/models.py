@@ -14,7 +14,7 @@ from ragstone import deadlines, wire
 from ragstone.errors import NotFoundError
 from ragstone.server.openai_requests import EmbeddingsRequest, RerankRequest, refusal
 from ragstone.server.openai_wire import embeddings_body, rerank_json
-from ragstone.server.workers import Workers
+from ragstone.server.workers import Room, Workers
 from ragstone.types import Embedder, Matrix, Reranker, Scores
 
 THREADS = 2  # one call computes while another is read or written; the embedder itself spreads over the cores
@@ -39,7 +39,7 @@ class Models:
         self._reranker = reranker
         self._rerank_batch = rerank_batch
         self.name = name
-        self._workers = Workers("embeddings", threads=THREADS, waiting=WAITING)
+        self._workers = Workers(Room("embeddings", waiting=WAITING), threads=THREADS)
 
     def close(self) -> None:
         """Take no more work."""

@@ -22,7 +22,7 @@ from ragstone.server.access import TheCaller, policy
 from ragstone.server.replying import PROBLEMS
 from ragstone.server.requests import MAX_URI_CHARACTERS, DocumentRequest
 from ragstone.server.service import Service
-from ragstone.server.workers import Workers
+from ragstone.server.workers import Room, Workers
 from ragstone.types import DocumentInfo
 
 KEPT = 16  # pictures of 0.1 to 0.3 MB, scanned ones of up to 6 MB
@@ -46,7 +46,7 @@ class PageImages:
     def __init__(self) -> None:
         self._pool = ReaderPool()
         self._kept: LRUCache[tuple[str, float, int, int], bytes] = LRUCache(KEPT)
-        self._workers = Workers("page images", threads=1, waiting=WAITING)
+        self._workers = Workers(Room("page images", waiting=WAITING), threads=1)
 
     async def png(self, document: DocumentInfo, *, page: int, width_px: int) -> bytes:
         """The page as PNG. Raises `NotFoundError`, `DocumentError`, and `BusyError` when too many wait."""

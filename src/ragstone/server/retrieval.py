@@ -13,7 +13,7 @@ from ragstone.parallel.prefetch import open_retriever
 from ragstone.parallel.retriever import ParallelRetriever
 from ragstone.server.change_requests import RetrieveRequest
 from ragstone.server.memories import Memories
-from ragstone.server.workers import Workers
+from ragstone.server.workers import Room, Workers
 
 WAITING = 32  # requests at once; each asks a handful of sources, which have threads of their own
 
@@ -27,7 +27,7 @@ class Retrieval:
         self._lock = threading.Lock()
         self._memory: MemoryStore | None = None
         self._retriever: ParallelRetriever | None = None
-        self._workers = Workers("retrievals", threads=1, waiting=WAITING)
+        self._workers = Workers(Room("retrievals", waiting=WAITING), threads=1)
 
     async def fetch(self, request: RetrieveRequest) -> wire.Json:
         """The documented keys, see `parallel.fetched.Fetched.to_dict`. Raises `BusyError`, `InputError`."""

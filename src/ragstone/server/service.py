@@ -36,7 +36,7 @@ from ragstone.server.retrieval import Retrieval
 from ragstone.server.search_lane import SearchLane
 from ragstone.server.streaming import answer_events
 from ragstone.server.webhooks import Webhooks
-from ragstone.server.workers import Workers
+from ragstone.server.workers import Room, Workers
 from ragstone.stats import Stats
 from ragstone.types import Answer, AnswerDone, AnswerEvent, DocumentInfo
 
@@ -74,7 +74,7 @@ class Service:
         self._answer_limit_s = answer_limit_s
         self._webhooks = webhooks
         self.searches = SearchLane(engine, processes=search_processes, metrics=metrics)
-        self._answering = Workers("answers", threads=ANSWER_THREADS, waiting=0)
+        self._answering = Workers(Room("answers", waiting=0), threads=ANSWER_THREADS)
         self.loop = asyncio.get_running_loop()
         self._cut = asyncio.Event()
         self._warm = False

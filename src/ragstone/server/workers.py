@@ -27,22 +27,42 @@ RECENT = 0.1  # weight of the last call in what calls usually take: the last twe
 class Room:
     """Who may wait: `waiting` calls beyond those that run, and none that would wait longer than `wait_s`, going by what
     calls have taken of late. As many as run may always wait, so that one slow call does not close the lane.
+
+    Where there has been a queue for longer than `wait_s`, calls come faster than they end, and to let many wait only
+    makes everybody late: `standing_s` is how long a call may wait then. (After Nichols and Jacobson, "Controlling queue
+    delay", 2012: a queue that empties is a burst, one that stands is too much.) Who uses it sees that one thread does
+    at a time.
     """
 
-    def __init__(self, name: str, *, waiting: int, wait_s: float = math.inf) -> None:
-        self._name = name
+    def __init__(
+        self,
+        name: str,
+        *,
+        waiting: int,
+        wait_s: float = math.inf,
+        standing_s: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
         self._waiting = waiting
         self._wait_s = wait_s
+        self._standing_s = standing_s
+        self._clock = clock
         self._usual_s = 0.0
+        self._free_s = clock()  # when a call last had no need to wait
 
     def check(self, taken: int, *, at_once: int) -> None:
         """Raise `BusyError` if another call may not come to `taken` that are there, of which `at_once` can run."""
+        now_s = self._clock()
+        if taken < at_once:
+            self._free_s = now_s
+            return
+        stands = now_s - self._free_s > self._wait_s
+        most_s = min(self._wait_s, self._standing_s) if stands else self._wait_s
         turns = (taken - at_once + 1) / at_once  # until one of them has ended
-        too_long = taken >= 2 * at_once and turns * self._usual_s > self._wait_s
+        too_long = taken >= 2 * at_once and turns * self._usual_s > most_s
         if taken >= at_once + self._waiting or too_long:
-            raise BusyError(
-                f"All places for {self._name} are taken ({taken}).", hint="Try again in a second."
-            )
+            raise BusyError(f"All places for {self.name} are taken ({taken}).", hint="Try again in a second.")
 
     def note(self, taken_s: float) -> None:
         """What a call has taken, without its wait."""
@@ -50,23 +70,15 @@ class Room:
 
 
 class Workers:
-    """`threads` calls run at once, and others wait as `Room` allows; the next one is refused."""
+    """`threads` calls run at once, and others wait as `room` allows; the next one is refused."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        threads: int,
-        waiting: int,
-        wait_s: float = math.inf,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, room: Room, *, threads: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._threads = threads
-        self._room = Room(name, waiting=waiting, wait_s=wait_s)
+        self._room = room
         self._clock = clock
         self._lock = threading.Lock()
         self._taken = 0
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"ragstone-{name}")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"ragstone-{room.name}")
 
     @property
     def taken(self) -> int:
