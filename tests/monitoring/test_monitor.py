@@ -86,13 +86,13 @@ class SlowToStore:
         time.sleep(0)
         return 1.0
 
+    def __radd__(self, other: float) -> float:
+        """As 1.0."""
+        return other + 1.0
+
     def __ge__(self, other: float) -> bool:
         """As 1.0."""
         return other <= 1.0
-
-    def __lt__(self, other: float) -> bool:
-        """As 1.0."""
-        return other > 1.0
 
 
 def test_threads_that_meet_in_the_middle_of_a_recording_lose_nothing() -> None:

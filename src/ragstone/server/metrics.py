@@ -9,12 +9,12 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ragstone.monitoring.durations import BUCKETS_MS, Window
+from ragstone.monitoring.durations import BUCKETS_MS, Rows, Window
 from ragstone.monitoring.prometheus import Sample, family, number_text
 from ragstone.types import Answer
 
@@ -30,9 +30,9 @@ class ServiceMetrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, str, int]] = Counter()  # method, route, status
-        self._durations: dict[tuple[str, str], Window] = {}
-        self._scores: dict[str, Window] = {}
-        self._results: dict[str, Window] = {}
+        self._durations: dict[tuple[str, str], Rows] = {}
+        self._scores: dict[str, Rows] = {}
+        self._results: dict[str, Rows] = {}
         self._tokens: Counter[str] = Counter()
         self._webhooks: Counter[str] = Counter()
         self.in_flight = 0
@@ -41,14 +41,14 @@ class ServiceMetrics:
         """Note a request that has ended, a stream with its last byte."""
         with self._lock:
             self._requests[method, route, status] += 1
-            self._durations.setdefault((method, route), Window(BUCKETS_MS)).add(took_ms)
+            self._durations.setdefault((method, route), _series(BUCKETS_MS)).add([took_ms])
 
     def search(self, mode: str, *, hits: int, top_score: float | None) -> None:
         """Note how many hits a search had, and the score of the first, if there was one."""
         with self._lock:
-            self._results.setdefault(mode, Window(RESULT_BOUNDS)).add(hits)
+            self._results.setdefault(mode, _series(RESULT_BOUNDS)).add([hits])
             if top_score is not None:
-                self._scores.setdefault(mode, Window(SCORE_BOUNDS)).add(top_score)
+                self._scores.setdefault(mode, _series(SCORE_BOUNDS)).add([top_score])
 
     def answer(self, answer: Answer) -> None:
         """Note the tokens that an answer took."""
@@ -79,8 +79,8 @@ class ServiceMetrics:
             "From a request's headers to the last byte of its answer.",
             _histograms(
                 (
-                    ({"method": method, "route": route}, window)
-                    for (method, route), window in self._durations.items()
+                    ({"method": method, "route": route}, rows)
+                    for (method, route), rows in self._durations.items()
                 ),
                 BUCKETS_MS,
                 scale=1e-3,
@@ -96,13 +96,13 @@ class ServiceMetrics:
             "ragstone_search_top_score",
             "histogram",
             "Score of the first hit.",
-            _histograms((({"mode": mode}, window) for mode, window in self._scores.items()), SCORE_BOUNDS),
+            _histograms((({"mode": mode}, rows) for mode, rows in self._scores.items()), SCORE_BOUNDS),
         )
         yield from family(
             "ragstone_search_results",
             "histogram",
             "Hits of a search.",
-            _histograms((({"mode": mode}, window) for mode, window in self._results.items()), RESULT_BOUNDS),
+            _histograms((({"mode": mode}, rows) for mode, rows in self._results.items()), RESULT_BOUNDS),
         )
         yield from family(
             "ragstone_answer_tokens_total",
@@ -148,11 +148,16 @@ class Measured:
             self._metrics.request(method, route, status, (time.perf_counter() - started_s) * 1e3)
 
 
+def _series(bounds: Sequence[float]) -> Rows:
+    return Rows([Window(bounds)])
+
+
 def _histograms(
-    windows: Iterable[tuple[Mapping[str, str], Window]], bounds: Iterable[float], *, scale: float = 1.0
+    series: Iterable[tuple[Mapping[str, str], Rows]], bounds: Iterable[float], *, scale: float = 1.0
 ) -> Iterator[Sample]:
     named = [number_text(bound * scale) for bound in (*bounds, math.inf)]
-    for labels, window in windows:
+    for labels, rows in series:
+        (window,) = rows.fold()
         for bound, count in zip(named, accumulate(window.buckets), strict=True):
             yield "_bucket", {**labels, "le": bound}, count
         yield "_sum", labels, window.total * scale
