@@ -31,10 +31,14 @@ from ragstone.evaluation.dataset import read_dataset
 from ragstone.evaluation.evaluate import best_documents, evaluate, evaluation_collection
 from ragstone.evaluation.metrics import ndcg
 from ragstone.retrieval.signals import TextSignals
-from ragstone.types import SearchMode
+from ragstone.types import QueryTokens, SearchMode
 
 DEPTH = 200  # chunks asked for: ten documents for certain
 TOP_K = 10
+
+
+def _no_tokens(*_: object) -> QueryTokens:
+    return QueryTokens(np.empty((0, 3), np.uint64), ())
 
 
 def _no_signals(texts: Sequence[Any], **_: object) -> TextSignals:
@@ -59,7 +63,9 @@ STAGES = (
         ),
     ),
     Stage(
-        "late interaction", (("ragstone.searching._query_tokens", lambda *_: None),), stored=("token_signs",)
+        "late interaction",
+        (("ragstone.expansions.ExpandedText.tokens_of_query", _no_tokens),),
+        stored=("token_signs",),
     ),
     Stage(
         "neighbours",
