@@ -134,7 +134,7 @@ def test_a_segment_maps_its_lists_and_one_of_the_format_before_still_opens(tmp_p
     (before / "manifest.json").write_bytes(data)
     older = Segment(before, read_manifest(before, manifest_sha256=hashlib.sha256(data).digest()))
     for query in rows_of(20, 4):
-        one = segment.search(query, top_k=10, live=None, recall=0.9)
-        other = older.search(query, top_k=10, live=None, recall=0.9)
+        one = segment.search(query, top_k=10, among=None, recall=0.9)
+        other = older.search(query, top_k=10, among=None, recall=0.9)
         assert np.array_equal(one[0], other[0])
         assert np.array_equal(one[1], other[1])

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ragstone.index.segment import Mask, Segment
+from ragstone.index.precision import single
+from ragstone.index.segment import Segment
+from ragstone.index.selection import Selection, of_documents
 from ragstone.types import Ids, Matrix, Scores, StoredMatrix, Vector
 
 EXACT = 1.0  # a recall that no approximation promises
@@ -37,7 +39,7 @@ class Tail:
         return Tail(
             np.concatenate([self.chunk_ids, chunk_ids]),
             np.concatenate([self.document_ids, document_ids]),
-            np.concatenate([self.vectors, vectors.astype(np.float32)]),
+            np.concatenate([self.vectors, single(vectors)]),
         )
 
 
@@ -58,7 +60,7 @@ class DenseIndex:
     def count(self) -> int:
         """Vectors that a search can return."""
         sealed = sum(
-            segment.count if live is None else int(live.sum())
+            segment.count if live is None else live.size
             for segment, live in zip(self.segments, self._live, strict=True)
         )
         return sealed + len(self.tail.chunk_ids)
@@ -82,21 +84,21 @@ class DenseIndex:
         ids: list[Ids] = []
         scores: list[Scores] = []
         for segment, live in zip(self.segments, self._live, strict=True):
-            passing = _passing(segment.document_ids, allowed)
-            if passing is not None and live is not None:
-                passing &= live
-            rows, found = segment.search(
-                vector, top_k=top_k, live=live if passing is None else passing, recall=self.recall
-            )
+            among = live
+            if allowed is not None:
+                ordered = segment.in_document_order
+                among = of_documents(segment.document_ids, allowed, ordered=ordered).within(live)
+            rows, found = segment.search(vector, top_k=top_k, among=among, recall=self.recall)
             ids.append(segment.chunk_ids[rows])
             scores.append(found)
         if len(self.tail.chunk_ids):
-            passing = _passing(self.tail.document_ids, allowed)
-            rows = np.arange(len(self.tail.chunk_ids)) if passing is None else np.flatnonzero(passing)
-            ids.append(self.tail.chunk_ids[rows])
-            scores.append(
-                self.tail.vectors[rows] @ vector if passing is not None else self.tail.vectors @ vector
-            )
+            if allowed is None:
+                ids.append(self.tail.chunk_ids)
+                scores.append(self.tail.vectors @ vector)
+            else:
+                rows = of_documents(self.tail.document_ids, allowed, ordered=False).rows
+                ids.append(self.tail.chunk_ids[rows])
+                scores.append(self.tail.vectors[rows] @ vector)
         if not ids:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         return _best(np.concatenate(ids), np.concatenate(scores), top_k)
@@ -106,7 +108,7 @@ class DenseIndex:
         parts: list[Matrix] = []
         share = min(1.0, limit / max(1, self.count))
         for segment, live in zip(self.segments, self._live, strict=True):
-            rows = np.arange(segment.count) if live is None else np.flatnonzero(live)
+            rows = np.arange(segment.count) if live is None else live.rows
             parts.append(segment.gather(_spread(rows, share)))
         parts.append(self.tail.vectors[_spread(np.arange(len(self.tail.chunk_ids)), share)])
         return np.concatenate(parts)[:limit]
@@ -132,7 +134,7 @@ class DenseIndex:
         for segment, live in zip(self.segments, self._live, strict=True):
             place, rows = _lookup(segment.chunk_ids, ids)
             if live is not None:
-                alive = live[rows]
+                alive = live.mask[rows]
                 place, rows = place[alive], rows[alive]
             if len(place):
                 parts.append((place, segment.gather(rows)))
@@ -151,27 +153,14 @@ def _lookup(ascending: Ids, wanted: Ids) -> tuple[npt.NDArray[np.int64], npt.NDA
     return place, rows[place]
 
 
-def _live_rows(segment: Segment, tombstones: Ids) -> Mask | None:
-    """Which rows of a segment are not deleted; None when all are there."""
+def _live_rows(segment: Segment, tombstones: Ids) -> Selection | None:
+    """The rows of a segment that are not deleted; None when all are there."""
     _, dead = _lookup(segment.chunk_ids, tombstones)
     if not len(dead):
         return None
     live = np.ones(segment.count, dtype=bool)
     live[dead] = False
-    return live
-
-
-def _passing(document_ids: Ids, allowed: Ids | None) -> Mask | None:
-    """Which rows belong to an allowed document; None when there is no filter."""
-    if allowed is None:
-        return None
-    if not len(allowed) or not len(document_ids):
-        return np.zeros(len(document_ids), dtype=bool)
-    # Document ids are dense integers, so a table of them is smaller than the rows and one gather answers.
-    table = np.zeros(max(int(allowed[-1]), int(document_ids.max())) + 1, dtype=bool)
-    table[allowed] = True
-    passing: Mask = table[document_ids]
-    return passing
+    return Selection(segment.count, mask=live)
 
 
 def _spread(rows: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.int64]:

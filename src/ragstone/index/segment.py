@@ -1,7 +1,7 @@
 """An open segment: mapped files, searched exactly or through its fast index, whichever is right for the question.
 
-FAISS passes over rows while it scans at 2 ns a row and compares at 35 ns (384 half-precision numbers); reading single
-rows costs 500 ns each. So few matches of a filter are read one by one, more are scanned past a bitmap, and where that
+FAISS passes over rows while it scans at 2 ns a row and compares at 35 ns (384 half-precision numbers); picking single
+rows out costs 200 ns each. So few matches of a filter are picked out, more are scanned past a bitmap, and where that
 is dearer the fast index is asked for as much more as the filter will take away.
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import faiss as _faiss
 import numpy as np
@@ -21,6 +22,7 @@ from ragstone.index.building import takes_selector
 from ragstone.index.fast import FastIndex, read_fast, refine, refined_parameters
 from ragstone.index.mapped_lists import map_lists
 from ragstone.index.plans import Effort, Plan, fitted_effort
+from ragstone.index.precision import single
 from ragstone.index.segment_files import (
     DOCUMENTS_FILE,
     FAST_FILE,
@@ -29,15 +31,15 @@ from ragstone.index.segment_files import (
     ROWS_FILE,
     Manifest,
 )
+from ragstone.index.selection import Mask, Rows, Selection
 from ragstone.types import Ids, Matrix, Scores, StoredMatrix, Vector
 
 faiss: Any = _faiss  # its stubs lack half of what is used here
 
-Rows: TypeAlias = npt.NDArray[np.int64]  # (n,) positions in a segment
-Mask: TypeAlias = npt.NDArray[np.bool_]  # (count,) which rows may be given
-
-# Nanoseconds a row, measured on one core for 384 half-precision numbers: pass over, compare, read and compare.
-PASS_NS, COMPARE_NS, READ_NS = 2.0, 35.0, 500.0
+# Nanoseconds a row, measured on one core for 384 half-precision numbers: pass over, compare, pick out and compare.
+PASS_NS, COMPARE_NS, READ_NS = 2.0, 35.0, 200.0
+# From here on an index of the picked rows costs less than making their halves single (LAB, "Filters at a million").
+PICKED_INDEX_ROWS = 500
 # What a search through a fast index is taken to cost, before it ranks its candidates by reading them.
 FAST_NS = 400_000.0
 
@@ -93,19 +95,26 @@ class Segment:
             return self.fast.plan
         return Plan("Flat" if self.vectors.dtype.itemsize == 4 else "Flat,FP16")
 
-    def search(self, vector: Vector, *, top_k: int, live: Mask | None, recall: float) -> tuple[Rows, Scores]:
-        """The best rows and their cosines, best first; `live` says which rows may be given, None all.
+    @cached_property
+    def in_document_order(self) -> bool:
+        """Whether the rows lie in the order of their documents, as they do unless some were changed later."""
+        return bool((self.document_ids[1:] >= self.document_ids[:-1]).all())
+
+    def search(
+        self, vector: Vector, *, top_k: int, among: Selection | None, recall: float
+    ) -> tuple[Rows, Scores]:
+        """The best rows and their cosines, best first; `among`: which rows may be given, None all.
 
         At least `recall` of the true best are among them on average, all at 1.0; exactly `top_k` where so
-        many rows are live.
+        many rows may be.
         """
         # One OpenMP thread per query: two on a busy box cost 4× (DESIGN). The setting is per calling thread.
         faiss.omp_set_num_threads(1)
         wanted = min(top_k, self.count)
-        if live is None:
+        if among is None:
             effort = self._effort(wanted, recall)
             return self._scan(vector, wanted) if effort is None else self._approximate(vector, wanted, effort)
-        matches = int(np.count_nonzero(live))
+        matches = among.size
         if not matches:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         wanted = min(wanted, matches)
@@ -114,28 +123,30 @@ class Segment:
         scan_ns = PASS_NS * self.count + COMPARE_NS * per_number * matches
         effort = self._effort(wanted, recall)
         if effort is not None and self._widened_ns(effort, self.count / matches) < min(read_ns, scan_ns):
-            found = self._widened(vector, wanted, live, effort, self.count / matches)
+            found = self._widened(vector, wanted, among.mask, effort, self.count / matches)
             if found is not None:
                 return found
         if read_ns < scan_ns:
-            return self._read(vector, wanted, np.flatnonzero(live))
-        return self._scan(vector, wanted, _bitmap(live))
-
-    def score_rows(self, vector: Vector, rows: Rows) -> Scores:
-        """(len(rows),) cosine of each row with `vector`."""
-        scores: Scores = self.gather(rows) @ vector
-        return scores
+            return self._picked(vector, wanted, among.rows)
+        return self._scan(vector, wanted, _bitmap(among.mask))
 
     def gather(self, rows: Rows) -> Matrix:
         """(len(rows), dim) float32 vectors."""
-        gathered: Matrix = self.vectors[rows].astype(np.float32)
-        return gathered
+        return single(self.vectors[rows])
 
     def _effort(self, top_k: int, recall: float) -> Effort | None:
         return None if self.fast is None else self.fast.calibration.effort(top_k, recall)
 
-    def _read(self, vector: Vector, top_k: int, rows: Rows) -> tuple[Rows, Scores]:
-        scores = self.score_rows(vector, rows)
+    def _picked(self, vector: Vector, top_k: int, rows: Rows) -> tuple[Rows, Scores]:
+        """The best of some rows, read one by one."""
+        if self.vectors.dtype.itemsize == 2 and len(rows) >= PICKED_INDEX_ROWS:
+            index = faiss.IndexScalarQuantizer(
+                self.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+            )
+            index.add_sa_codes(self.vectors[rows].view(np.uint8))
+            places, scores = _found(index.search(vector[None, :], top_k))
+            return rows[places], scores
+        scores = self.gather(rows) @ vector
         best = np.argsort(-scores, kind="stable")[:top_k]
         return rows[best], scores[best]
 
@@ -158,7 +169,7 @@ class Segment:
         return FAST_NS * looked_at + READ_NS * self.dim / 384 * read
 
     def _widened(
-        self, vector: Vector, top_k: int, live: Mask, effort: Effort, widening: float
+        self, vector: Vector, top_k: int, mask: Mask, effort: Effort, widening: float
     ) -> tuple[Rows, Scores] | None:
         """A search through the fast index under a filter; None where it finds fewer than `top_k`."""
         assert self.fast is not None  # noqa: S101  - it gave the effort
@@ -166,7 +177,7 @@ class Segment:
         probes = round(effort.probes * widening)
         if takes_selector(plan):
             wider = fitted_effort(plan, Effort(probes, effort.candidates), top_k=top_k, count=self.count)
-            selector = _bitmap(live)
+            selector = _bitmap(mask)
             parameters = refined_parameters(plan, wider, top_k=top_k, selector=selector)
             rows, scores = _found(self._refined.search(vector[None, :], top_k, params=parameters))
         else:
@@ -176,7 +187,7 @@ class Segment:
             wider = fitted_effort(plan, Effort(probes, candidates), top_k=more, count=self.count)
             parameters = refined_parameters(plan, wider, top_k=more)
             rows, scores = _found(self._refined.search(vector[None, :], more, params=parameters))
-            passing = live[rows]
+            passing = mask[rows]
             rows, scores = rows[passing][:top_k], scores[passing][:top_k]
         return (rows, scores) if len(rows) == top_k else None
 
@@ -189,10 +200,10 @@ def _damage_reported(name: str) -> Iterator[None]:
         raise DamagedError(f"segment {name} does not open: {error}") from error
 
 
-def _bitmap(live: Mask) -> Any:
+def _bitmap(mask: Mask) -> Any:
     """FAISS's selector for a mask; it looks at the bits, so they have to live as long."""
-    bits = np.packbits(live, bitorder="little")
-    selector = faiss.IDSelectorBitmap(len(live), faiss.swig_ptr(bits))
+    bits = np.packbits(mask, bitorder="little")
+    selector = faiss.IDSelectorBitmap(len(mask), faiss.swig_ptr(bits))
     selector.referenced_objects = [bits]
     return selector
 
