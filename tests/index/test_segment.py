@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from damage import replace_bytes
 from ragstone.errors import DamagedError
 from ragstone.index.dense import DenseIndex, Tail
-from ragstone.index.segment import Segment
+from ragstone.index.segment import PICKED_INDEX_ROWS, Segment
 from ragstone.index.segment_files import build_segment, read_manifest, salvage, verify_files
 from ragstone.index.trust import is_trusted, trust
 from ragstone.types import Ids, Matrix
@@ -75,6 +75,30 @@ def test_dense_search_equals_a_matrix_product_whatever_is_sealed_deleted_or_filt
     expected = np.array([exact[id_] if ok else np.nan for id_, ok in zip(ids.tolist(), live, strict=True)])
     assert np.allclose(index.score(query, ids), expected, atol=1e-5, equal_nan=True)
     assert np.array_equal(index.vectors(ids)[live], rows[live])
+
+
+@pytest.mark.parametrize("matches", [1, PICKED_INDEX_ROWS - 1, PICKED_INDEX_ROWS, 3 * PICKED_INDEX_ROWS])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_rows_picked_out_of_many_are_compared_as_all_would_be(
+    tmp_path: Path, matches: int, *, ordered: bool
+) -> None:
+    """Few documents of many rows, however the matching rows are found and compared."""
+    count, per_document = 20_000, 500
+    rows = unit_rows(count, 7)
+    owners = np.arange(count, dtype=np.int64) // per_document + 1
+    if not ordered:
+        owners = np.random.default_rng(1).permutation(owners)
+    segment = sealed(tmp_path, np.arange(count, dtype=np.int64) + 1, owners, rows)
+    assert segment.in_document_order is ordered
+    allowed = np.arange(1, matches // per_document + 2, dtype=np.int64)
+    passing = np.flatnonzero(np.isin(owners, allowed))
+    dead = passing[matches:] + 1  # so that exactly so many are left
+    query = unit_rows(1, 8)[0]
+    found, scores = DenseIndex([segment], Tail.empty(DIM), dead).search(query, top_k=10, allowed=allowed)
+    wanted = (rows @ query)[passing[:matches]]
+    best = np.argsort(-wanted, kind="stable")[:10]
+    assert found.tolist() == (passing[best] + 1).tolist()
+    np.testing.assert_allclose(scores, wanted[best], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["index.faiss", "rows.u64", "documents.u64"])
