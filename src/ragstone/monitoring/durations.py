@@ -1,7 +1,7 @@
 """A bounded window of the latest values of one kind, and figures of all of them. Not thread-safe: the monitor locks.
 
 To record is to write values one behind the other; NumPy sorts them into their windows some hundred at a time, or when
-somebody asks, so that a search with its eight stages takes a microsecond to record (LAB).
+somebody asks: half of what it takes to put each value into its window by itself (LAB).
 """
 
 from __future__ import annotations

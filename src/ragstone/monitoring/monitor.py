@@ -1,7 +1,7 @@
 """The figures of one engine or program: durations by operation and stage, errors, and metrics of any name.
 
 Bounded: the latest 1,000 values of each kind, 256 operations and stages, 256 metrics; what is beyond is counted
-together as "(other)". Thread-safe. Recording a search with its eight stages takes 1 µs (LAB).
+together as "(other)". Thread-safe. Recording a search with its eight stages takes 3 µs (LAB).
 """
 
 from __future__ import annotations
