@@ -3,8 +3,9 @@
 import { bars } from "./charts.js";
 import { duration, element, update } from "./dom.js";
 
-const name = ({ index_type: type, parameters }) =>
-  [type, ...Object.entries(parameters ?? {}).map(([key, value]) => `${key} ${value}`)].join(", ");
+/** A plan, and how hard it is searched where that was measured: "IVF,SQ8, nlist 400, probes 8". */
+const name = ({ index_type: type, parameters = {}, effort = {} }) =>
+  [type, ...Object.entries({ ...parameters, ...effort }).flatMap(([key, value]) => (value ? `${key} ${value}` : []))].join(", ");
 
 /** Show the front of the latest tuning, if there was one, and what is applied. */
 export function showTuning(place, { applied, measured }) {
