@@ -36,7 +36,7 @@ from ragstone.index.segment import Segment
 from ragstone.links import NameLinks
 from ragstone.retrieval.votes import NO_VOTES, Votes
 from ragstone.segments import SegmentStore
-from ragstone.store import acronyms, documents, vectors, votes
+from ragstone.store import acronyms, documents, names, vectors, votes
 from ragstone.store.catalog import Catalog, Identity
 from ragstone.store.chunk_terms import ChunkTerms
 from ragstone.store.keyword_reader import KeywordReader
@@ -77,8 +77,8 @@ def documents_only(name: str) -> str:
 class Snapshot:
     """What a search uses: one state of the vectors, the keyword index and the graph, and what is missing from them.
 
-    `dense`, `keyword` and `graph` are None before the first write, or while they wait to be rebuilt; `has_acronyms`:
-    whether texts define some, as far as they have been collected.
+    `dense`, `keyword` and `graph` are None before the first write, or while they wait to be rebuilt, `graph` also where
+    no document has a name; `has_acronyms`: whether texts define some, as far as they have been collected.
     """
 
     identity: Identity | None
@@ -165,7 +165,9 @@ class Collection:
         degraded: list[Degraded] = []
         dense = self._read_dense(identity, degraded)
         keyword = self._keyword.read(degraded)
-        graph = self._read_graph(keyword, degraded)
+        named = self._collected(
+            "graph", "the names of documents", links.are_current, self.rebuild_names, degraded
+        )
         collected = self._collected(
             "acronyms", "the acronyms of texts", expansions.are_current, self.rebuild_acronyms, degraded
         )
@@ -174,6 +176,7 @@ class Collection:
             waiting = documents.waiting(db).unembedded
             chunks = documents.counts(db).chunks if waiting else 0
             self._read_votes(db, identity)
+            graph = NameLinks(self.catalog, keyword) if named and names.are_there(db) else None
             has_acronyms = collected and acronyms.are_there(db)
         if waiting:
             degraded.append(Degraded("dense", f"{waiting:,} of {chunks:,} chunks have no vector yet"))
@@ -240,11 +243,6 @@ class Collection:
         except StoreError as failed:  # a full or failing disk: searching goes on with the rest
             degraded.append(Degraded("dense", f"{error.message}; it cannot be mended: {failed.message}"))
             return False
-
-    def _read_graph(self, keyword: KeywordReader | None, degraded: list[Degraded]) -> NameLinks | None:
-        what = "the names of documents"
-        collected = self._collected("graph", what, links.are_current, self.rebuild_names, degraded)
-        return NameLinks(self.catalog, keyword) if collected else None
 
     def _collected(
         self,

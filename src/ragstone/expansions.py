@@ -95,6 +95,8 @@ class ExpandedText:
 
     def tokens_of_query(self, tokens: QueryTokens) -> QueryTokens:
         """Of the tokens of `text` those of the query itself, with the spans they have there."""
+        if not self.added:
+            return tokens
         kept: list[int] = []
         spans: list[tuple[int, int]] = []
         for number, (start, end) in enumerate(tokens.spans):

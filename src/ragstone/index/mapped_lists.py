@@ -89,7 +89,7 @@ def _table(index: Any, path: Path) -> _Table:
 def _places(lists: Any, count: int) -> _Table:
     """FAISS's own table of its lists, to be written to: its Python side gives out copies only."""
     entries = (ctypes.c_uint64 * (3 * count)).from_address(int(lists.lists.data().this))
-    table: _Table = np.ctypeslib.as_array(entries).reshape(count, 3)
+    table: _Table = np.frombuffer(memoryview(entries), np.uint64).reshape(count, 3)
     if lists.lists.size() != count or (table != (0, 0, _NOWHERE)).any():  # as an empty list is made
         raise RuntimeError("this FAISS lays out its lists in another way than ragstone knows")
     return table

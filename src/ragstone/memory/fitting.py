@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragstone.retrieval.fusion import COVERAGE_WEIGHT, ORDER_WEIGHT, fuse
-from ragstone.retrieval.hybrid import POOL, DenseSource, KeywordSource
+from ragstone.retrieval.hybrid import POOL, DenseSource, KeywordSource, union
 from ragstone.retrieval.late_interaction import similarity, token_weights
 from ragstone.retrieval.signals import text_signals
 from ragstone.types import Ids, QueryTokens, Scores, Vector
@@ -61,7 +61,7 @@ def fit(
     """
     by_meaning, _ = dense.search(vector, top_k=pool, allowed=documents)
     by_words, values = keyword.search(query, top_k=pool, allowed=documents)
-    ids = np.unique(np.concatenate([by_meaning, by_words]))
+    ids = union([by_meaning, by_words])
     if not ids.size:
         nothing = np.empty(0, np.float32)
         return Fit(ids, nothing, nothing, nothing)

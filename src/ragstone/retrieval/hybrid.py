@@ -266,7 +266,7 @@ def _scored(
     exact: int,
 ) -> _Candidates:
     """Both scores of every candidate that can come among the best `exact`."""
-    ids = np.unique(np.concatenate([leg[0] for leg in (by_dense, by_keyword) if leg is not None]))
+    ids = union([leg[0] for leg in (by_dense, by_keyword) if leg is not None])
     cosine = np.full(ids.size, np.nan, np.float32)
     if by_dense is not None and vector is not None:
         _fill(cosine, ids, by_dense)
@@ -365,6 +365,14 @@ def _keyword_only(query: str, *, top_k: int, keyword: KeywordSource, allowed: Id
         ids, scores = keyword.search(query, top_k=top_k, allowed=allowed)
     sources = {int(i): {"keyword": float(score)} for i, score in zip(ids, scores, strict=True)}
     return Ranking(ids=ids, scores=scores, sources=sources, degraded=(), timings_ms=timings)
+
+
+def union(legs: Sequence[Ids]) -> Ids:
+    """The ids of all legs, ascending, each once. `np.unique`, called first, loads 7 ms of NumPy that we never use."""
+    ids = np.sort(np.concatenate(legs))
+    first = np.ones(ids.size, bool)
+    first[1:] = ids[1:] != ids[:-1]
+    return ids[first]
 
 
 def _fill(scores: Scores, ids: Ids, leg: _Leg) -> None:

@@ -49,13 +49,14 @@ class Room:
         self._standing_s = standing_s
         self._clock = clock
         self._usual_s = 0.0
-        self._free_s = clock()  # when a call last had no need to wait
+        self._free_s = clock()  # when a call last came while none waited
 
     def check(self, taken: int, *, at_once: int) -> None:
         """Raise `BusyError` if another call may not come to `taken` that are there, of which `at_once` can run."""
         now_s = self._clock()
-        if taken < at_once:
+        if taken <= at_once:  # nobody waits
             self._free_s = now_s
+        if taken < at_once:
             return
         stands = now_s - self._free_s > self._wait_s
         most_s = min(self._wait_s, self._standing_s) if stands else self._wait_s

@@ -88,6 +88,12 @@ def chunks_of(db: apsw.Connection, document_ids: Iterable[int]) -> dict[int, lis
     return {document_id: [chunk_id for _, chunk_id in of_document] for document_id, of_document in found}
 
 
+def are_there(db: apsw.Connection) -> bool:
+    """Whether any document bears a name."""
+    (found,) = row(db, "SELECT EXISTS (SELECT 1 FROM names)")
+    return bool(found)
+
+
 def counts(db: apsw.Connection) -> GraphCounts:
     """How large the graph is; walks its table."""
     return GraphCounts(*row(db, "SELECT count(DISTINCT name), count(*) FROM names"))
