@@ -65,7 +65,10 @@ def test_a_file_that_has_changed_is_not_shown_for_the_one_that_was_indexed(
     assert picture(live, path).status == 404
 
 
-@pytest.mark.parametrize("asked", [{"page": 0}, {"page": "x"}, {"width": 99}, {"width": 1601}, {"more": 1}])
+@pytest.mark.parametrize(
+    "asked",
+    [{"page": 0}, {"page": "x"}, {"width": 99}, {"width": 1601}, {"more": 1}, {"collection": "no/name"}],
+)
 def test_a_wrong_request_is_refused(live: LiveService, folder: Path, asked: dict[str, object]) -> None:
     assert picture(live, folder / "manual.pdf", **asked).status == 422
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field
 from starlette.responses import Response
 
 from ragstone.cache_levels import LRUCache
@@ -20,7 +20,7 @@ from ragstone.documents.pool import ReaderPool
 from ragstone.errors import NotFoundError
 from ragstone.server.access import TheCaller, policy
 from ragstone.server.replying import PROBLEMS
-from ragstone.server.requests import MAX_URI_CHARACTERS, DocumentRequest
+from ragstone.server.requests import CollectionName, DocumentRequest, RequestModel, Uri
 from ragstone.server.service import Service
 from ragstone.server.workers import Room, Workers
 from ragstone.types import DocumentInfo
@@ -30,14 +30,13 @@ WAITING = 8  # a page takes 0.1 s, a scanned one 0.5 s
 MTIME_DIGITS = 1e-6  # s: what is left of nanoseconds in a float of this century
 
 
-class PageImageRequest(BaseModel):
+class PageImageRequest(RequestModel):
     """The query string of `GET /api/page-image`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    uri: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URI_CHARACTERS)]
+    uri: Uri
     page: Annotated[int, Field(ge=1, le=20_000)]
     width: Annotated[int, Field(ge=100, le=1600)] = 1000
-    collection: Annotated[str | None, StringConstraints(min_length=1, max_length=64)] = None
+    collection: CollectionName | None = None
 
 
 class PageImages:
