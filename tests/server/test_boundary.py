@@ -186,9 +186,10 @@ def test_a_wrong_method_is_told_every_one_that_the_path_has(service: LiveService
             there.setdefault(re.sub(r"{.*?}", "x", route.path), set()).update(methods)
     assert there["/api/memory"] == {"GET", "POST", "DELETE"}
     for path, methods in there.items():
-        reply = service.request("TRACE", path)
-        assert reply.status == 405
-        assert set(reply.headers["allow"].split(", ")) == methods, path
+        for method in {"TRACE", "PUT", "POST"} - methods:  # with a body or without: no type is asked for
+            reply = service.request(method, path)
+            assert reply.status == 405, (method, path)
+            assert set(reply.headers["allow"].split(", ")) == methods, path
 
 
 @pytest.mark.parametrize(

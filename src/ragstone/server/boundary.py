@@ -131,7 +131,8 @@ class BoundedBody:
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in {"POST", "PUT", "PATCH"}:
+        has_body = scope["type"] == "http" and scope["method"] in {"POST", "PUT", "PATCH"}
+        if not (has_body and scope["state"]["serves_method"]):  # or the route says 405
             await self._app(scope, receive, send)
             return
         policy: Policy = scope["state"]["policy"]

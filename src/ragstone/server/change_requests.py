@@ -93,7 +93,7 @@ class MemoryRequest(InCollection):
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_STATEMENT_CHARACTERS)
     ]
     tier: Tier = "long_term"
-    importance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    importance: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.5
     source: Annotated[str, StringConstraints(min_length=1, max_length=100)] = "user"
     tags: Annotated[
         tuple[Annotated[str, StringConstraints(min_length=1, max_length=100)], ...], Field(max_length=16)
@@ -126,7 +126,7 @@ class FeedbackRequest(InCollection):
 
     query: Question
     id: RowId
-    value: Annotated[float, Field(ge=-1, le=1)] = 1.0
+    value: Annotated[float, Field(ge=-1, le=1, strict=True)] = 1.0
 
 
 class UndoRequest(InCollection):

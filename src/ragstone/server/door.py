@@ -45,8 +45,9 @@ class Door:
         found = self._route(scope)
         if found is None:
             return problem(404, code="not_found", detail="Not Found")
-        route, policy = found
+        route, policy, serves = found
         state = scope.setdefault("state", {})
+        state["serves_method"] = serves
         state["policy"], state["route"] = policy, getattr(route, "path", "unknown")
         if policy.needs == "open":
             return None
@@ -77,15 +78,16 @@ class Door:
             headers={"Retry-After": str(seconds)},
         )
 
-    def _route(self, scope: Scope) -> tuple[BaseRoute, Policy] | None:
-        """The route which will serve the request; one with another method, which will be told so; None."""
+    def _route(self, scope: Scope) -> tuple[BaseRoute, Policy, bool] | None:
+        """The route which will serve the request, its policy, and whether it serves this method: if not, it will say
+        so; None where there is no such path."""
         partial = None
         for route, declared in self._policies:
             match, _ = route.matches(scope)
             if match is Match.FULL:
-                return route, declared
+                return route, declared, True
             if match is Match.PARTIAL and partial is None:
-                partial = route, declared
+                partial = route, declared, False
         return partial
 
 

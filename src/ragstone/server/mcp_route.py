@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ragstone.server.access import caller_of, policy, policy_of
 from ragstone.server.problems import problem
 from ragstone.server.rates import Rates
+from ragstone.server.replying import PROBLEMS
 from ragstone.server.service import Service
 from ragstone.server.streaming import first_of, until_disconnect
 
@@ -46,7 +47,7 @@ TOOL_ROUTES = {
 T = TypeVar("T")
 Handle: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-mcp_api = APIRouter()
+mcp_api = APIRouter(responses=PROBLEMS)
 
 
 @mcp_api.post("/mcp", summary="The Model Context Protocol (streamable HTTP)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +23,29 @@ _TYPES: Mapping[int, str] = {
     403: "permission_error",
     429: "rate_limit_error",
 }
+
+
+_ERROR_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
+    kind: {"description": description, "content": {"application/json": {"schema": _ERROR_SCHEMA}}}
+    for kind, description in (("4XX", "Refused, and why"), ("5XX", "Failed, and why"))
+}
+"""What every route below `/v1/` may answer besides, for `responses=`."""
 
 
 class OpenAIErrors:

@@ -17,7 +17,7 @@ from ragstone import wire
 from ragstone.errors import NotFoundError
 from ragstone.server.access import ANSWER_COST, Caller, TheCaller, policy
 from ragstone.server.models import Models, model_json
-from ragstone.server.openai_errors import error_body
+from ragstone.server.openai_errors import OPENAI_ERRORS, error_body
 from ragstone.server.openai_requests import (
     CHAT_BODY_BYTES,
     EMBEDDINGS_BODY_BYTES,
@@ -33,8 +33,8 @@ from ragstone.types import AnswerDone, AnswerEvent, AnswerToken
 
 CHAT_MODEL = "ragstone"
 
-models_api = APIRouter(prefix="/v1")
-chat_api = APIRouter(prefix="/v1")
+models_api = APIRouter(prefix="/v1", responses=OPENAI_ERRORS)
+chat_api = APIRouter(prefix="/v1", responses=OPENAI_ERRORS)
 
 
 async def _models(request: Request) -> Models:
