@@ -117,10 +117,11 @@ class Lookup:
             return Words(_BeingRebuilt(), expansions)
         return Words(keyword.expanded(expansions) if expansions else keyword, expansions)
 
-    def search_ahead(self, words: Words, *, pool: int) -> Future[KeywordSource]:
-        """The keyword source, which has found its best `pool` chunks: in a thread, beside the model, which leaves the
-        interpreter to others while it computes."""
-        return _AHEAD.submit(_SearchedAhead, words.keyword, self.query.text, pool, self.allowed)
+    def search_ahead(self, words: Words, *, pool: int) -> KeywordSource:
+        """The keyword source, which is finding its best `pool` chunks: in a thread, beside the model and the search by
+        vector, which leave the interpreter to others while they compute."""
+        found = _AHEAD.submit(words.keyword.search, self.query.text, top_k=pool, allowed=self.allowed)
+        return _SearchedAhead(words.keyword, found)
 
     def _expansions(self) -> list[Expansion]:
         """The words added to a query; a search by meaning alone asks for none."""
@@ -136,21 +137,15 @@ class Lookup:
 class _SearchedAhead:
     """A keyword source that has been asked one thing already."""
 
-    def __init__(self, keyword: KeywordSource, query: str, top_k: int, allowed: Ids | None) -> None:
-        self._found: tuple[Ids, Scores] | RagstoneError
-        try:
-            self._found = keyword.search(query, top_k=top_k, allowed=allowed)
-        except RagstoneError as error:
-            self._found = error
+    def __init__(self, keyword: KeywordSource, found: Future[tuple[Ids, Scores]]) -> None:
+        self._found = found
         self.score = keyword.score
         self.weigh = keyword.weigh
         self.idf_of_words = keyword.idf_of_words
 
     def search(self, query: str, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Scores]:
-        """What was found; the arguments are those given then."""
-        if isinstance(self._found, RagstoneError):
-            raise self._found
-        return self._found
+        """What is found, once it is; the arguments are those given then."""
+        return self._found.result()
 
 
 class _BeingRebuilt:

@@ -57,10 +57,11 @@ def search_collection(
     reach = query.top_k + (REACH if len(snapshot.votes) else 0)
     lookup = Lookup(collection, snapshot, query, synonyms, allowed)
     words = lookup.words(timings)
-    ahead = lookup.search_ahead(words, pool=hybrid.pool_size(reach)) if query.mode == "hybrid" else None
+    keyword = words.keyword
+    if query.mode == "hybrid":
+        keyword = lookup.search_ahead(words, pool=hybrid.pool_size(reach))
     with timed(timings, "embed"):
         asked = meaning(snapshot, query, words.expansions, embedding, degraded)
-    keyword = words.keyword if ahead is None else ahead.result()
     deadlines.check()  # a model elsewhere can take seconds; what comes after takes milliseconds
     dense = snapshot.dense.at_recall(recall_keeper.asked(query.recall))
     ranking = hybrid.search(
