@@ -251,6 +251,8 @@ def _write_and_read(server: Server) -> None:
             "add_document", {"text": "The ferry to Skye leaves Mallaig at 9.", "title": "Skye", "id": "trip"}
         )
         assert added.structured_content == {"id": "trip"}
+        nothing = await client.call_tool("ask", {"question": "Who sings?", "memory": True})
+        assert nothing.structured_content["memories"] == []  # nothing has been remembered
         found = await client.call_tool("search", {"query": "ferry to Skye"})
         assert [hit["id"] for hit in found.structured_content["results"]] == ["trip"]
         kept = await client.call_tool("memory_add", {"text": "The boiler was serviced in May."})
@@ -259,6 +261,12 @@ def _write_and_read(server: Server) -> None:
         assert [one["text"] for one in recalled.structured_content["memories"]] == [
             "The boiler was serviced in May."
         ]
+        question = {"question": "When was the boiler serviced?"}
+        plain = await client.call_tool("ask", question)
+        assert plain.structured_content["memories"] == []
+        knowing = await client.call_tool("ask", {**question, "memory": True})
+        assert knowing.structured_content["memories"] == ["The boiler was serviced in May."]
+        assert "May" in knowing.structured_content["answer"]
         there = await client.call_tool("list_collections", {})
         assert there.structured_content["collections"] == ["default"]
         peeked = await client.call_tool("search", {"query": "boiler", "collection": "default.memory"})

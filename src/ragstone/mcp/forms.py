@@ -76,6 +76,7 @@ class AskArguments(Arguments):
     k: Annotated[int, Field(ge=1, le=10, description="Most passages to answer from.")] = 4
     filter: FilterText = ""
     collection: CollectionName = ""
+    memory: Annotated[bool, Field(description="Use what is remembered for the user as well.")] = False
 
 
 class FetchArguments(Arguments):
@@ -167,11 +168,12 @@ class Quote(Result):
 
 
 class AskAnswer(Result):
-    """Of `ask`; not `grounded`: the documents do not hold the answer."""
+    """Of `ask`; not `grounded`: the documents do not hold the answer. `memories` are what was used beside them."""
 
     answer: str
     grounded: bool
     citations: list[Quote]
+    memories: list[str]
     degraded: list[str]
 
 

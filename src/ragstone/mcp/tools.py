@@ -14,9 +14,10 @@ from ragstone.engine import Ragstone
 from ragstone.errors import InputError, NotFoundError
 from ragstone.mcp import forms
 from ragstone.mcp.tool import Cancelled, Tool, Visitor
+from ragstone.memory.answering import fitting
 from ragstone.memory.opening import open_memory
 from ragstone.memory.store import MemoryStore
-from ragstone.types import Answer, AnswerDone
+from ragstone.types import Answer, AnswerDone, Memory
 from ragstone.wire import link, plain_json
 
 
@@ -171,6 +172,7 @@ class Toolbox:
             top_k=given.k,
             filter=given.filter or None,
             collections=[self._seen(given.collection, visitor)],
+            memories=self._fitting(given.question, visitor) if given.memory else (),
             cancelled=cancelled,
         )
         answer: Answer = next(event.answer for event in events if isinstance(event, AnswerDone))
@@ -178,8 +180,17 @@ class Toolbox:
             answer=answer.text,
             grounded=answer.grounded,
             citations=[forms.quote(citation) for citation in answer.citations],
+            memories=[memory.text for memory in answer.memories],
             degraded=[f"{part.source}: {part.reason}" for part in answer.degraded],
         )
+
+    def _fitting(self, question: str, visitor: Visitor) -> list[Memory]:
+        """The memories that fit a question. That they were used is not noted: a tool that reads writes nothing."""
+        self._seen("", visitor)
+        try:
+            return [item.as_memory() for item in fitting(self._remembered(create=False), question)]
+        except NotFoundError:  # nothing has been remembered
+            return []
 
     def fetch(
         self, given: forms.FetchArguments, visitor: Visitor, _cancelled: Cancelled | None = None
