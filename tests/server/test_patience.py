@@ -206,3 +206,38 @@ def test_workers_begin_nothing_late() -> None:
 
     asyncio.run(late())
     assert began == []
+
+
+def test_a_deadline_ends_with_its_request(service: LiveService) -> None:
+    """Also on a connection whose reading was held back: asyncio goes on with it in the context of that request."""
+    large = b'{"texts": [' + b" " * 500_000
+    hurried = {"Content-Type": "application/json", "X-Request-Timeout": "0.2"}
+    with closing(service.connect()) as connection:
+        connection.request("POST", "/api/texts", large, hurried)
+        refused = connection.getresponse()
+        refused.read()
+        assert refused.status == 422
+        time.sleep(0.3)
+        connection.request("GET", "/api/stats")
+        assert connection.getresponse().status == 200
+
+
+def test_a_deadline_is_not_that_of_the_request_sent_behind_it(
+    service: LiveService, slow: SlowEmbedder
+) -> None:
+    """Two requests at once on one connection: the second is begun when the first has been answered."""
+    slow.pause_s = 0.4
+    try:
+        with socket.create_connection(("127.0.0.1", service.port)) as connection:
+            for path, more in (("stats", "X-Request-Timeout: 0.2\r\n"), ("search?q=behind", "")):
+                head = f"GET /api/{path} HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n{more}\r\n"
+                connection.sendall(head.encode())
+            connection.settimeout(5)
+            answers = b""
+            while answers.count(b"HTTP/1.1 ") < 2:
+                received = connection.recv(65_536)
+                assert received, answers
+                answers += received
+    finally:
+        slow.pause_s = 0.0
+    assert answers.count(b"HTTP/1.1 200 OK") == 2

@@ -8,6 +8,7 @@ there are too many connections the one that has waited longest without a request
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 from dataclasses import dataclass
 from typing import ClassVar
@@ -39,6 +40,9 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # What a request sets for itself, a deadline say, is its own. But its task has asyncio read on after a large
+        # body, and begins the request that came behind: without this they would go on with what it had set.
+        self._context = contextvars.copy_context()
         # Whatever is not taken at once counts as a slow reader: also the rest of a response that is complete.
         transport.set_write_buffer_limits(high=0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -52,13 +56,13 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_idle and self._head_timer is None:
             self._expect_head(self.limits.head_s)
-        super().data_received(data)
+        self._context.run(super().data_received, data)
         if not self._is_idle:
             self._stop_head_timer()
 
     def on_response_complete(self) -> None:
         self._waiting_since_s = self.loop.time()
-        super().on_response_complete()
+        self._context.run(super().on_response_complete)
         if self._is_idle and self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
             self._expect_head(self.limits.refused_body_s)
 
