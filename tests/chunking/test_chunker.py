@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from chunking_cases import WORD_PIECES, Bytes, Greedy, check_chunks, document, p
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ragstone.chunking import chunker
 from ragstone.chunking.chunker import MIN_BUDGET, MIN_TOKENS, TokenCounter, chunk_document
 from ragstone.chunking.context import embedding_text
 from ragstone.errors import InputError
@@ -100,6 +103,48 @@ def test_chunks_of_any_document_are_complete_disjoint_within_budget_and_page(
 ) -> None:
     chunks = chunk_document(parsed, tokens=tokens, max_tokens=max_tokens, min_tokens=min_tokens)
     check_chunks(parsed, chunks, tokens, max_tokens)
+
+
+@pytest.mark.parametrize("tokens", [WORD_PIECES, Bytes(), Greedy()], ids=["wordpiece", "bytes", "greedy"])
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    several=st.lists(_documents(), min_size=1, max_size=4),
+    window=st.integers(1, 2_000),
+    max_tokens=st.integers(30, 100),
+    min_tokens=st.integers(0, 60),
+)
+def test_windows_leave_no_trace(
+    tokens: TokenCounter,
+    several: list[ParsedDocument],
+    window: int,
+    max_tokens: int,
+    min_tokens: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed = one_after_the_other([*several, *several])
+    chunked = partial(chunk_document, parsed, tokens=tokens, max_tokens=max_tokens, min_tokens=min_tokens)
+    at_once = chunked()
+    with monkeypatch.context() as patch:
+        patch.setattr(chunker, "WINDOW_CHARS", window)
+        assert chunked() == at_once
+
+
+def one_after_the_other(documents: list[ParsedDocument]) -> ParsedDocument:
+    """Their texts and blocks as one document, the pages of each behind those of the one before."""
+    text, blocks, page = "", list[Block](), 0
+    for part in documents:
+        pages = [block.page or 0 for block in part.blocks]
+        blocks += [
+            replace(
+                block,
+                start=block.start + len(text),
+                end=block.end + len(text),
+                page=None if block.page is None else block.page + page,
+            )
+            for block in part.blocks
+        ]
+        text, page = text + part.text, page + max(pages, default=0)
+    return replace(documents[0], text=text, blocks=tuple(blocks))
 
 
 @pytest.mark.parametrize(

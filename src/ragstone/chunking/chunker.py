@@ -1,19 +1,19 @@
 """Documents into chunks: exact spans of the text, along its structure, within the model's token budget.
 
-The straight line: blocks under their headings → what each costs in tokens → pieces (blocks, or parts of those too
-long for a chunk) → runs of pieces that make a chunk → chunks with their context, counted as the model will see
-them. Knows nothing of models and files.
+The straight line, for one window of a document after the other: blocks under their headings → what each costs in
+tokens → pieces (blocks, or parts of those too long for a chunk) → runs of pieces that make a chunk → chunks with their
+context, counted as the model will see them. Windows leave no trace. Knows nothing of models and files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ragstone.chunking.context import Context, embedding_text, fitting_contexts, opens_with
 from ragstone.chunking.counting import Ruler, TokenCounter, count_in_batches, stretch_cost
 from ragstone.chunking.outline import Placed, outline
-from ragstone.chunking.packing import Place, pack
+from ragstone.chunking.packing import Place, looked_back, pack
 from ragstone.chunking.pieces import Gap, Piece, cut_block
 from ragstone.errors import InputError
 from ragstone.types import BlockKind, Chunk, ParsedDocument
@@ -33,6 +33,10 @@ MIN_BUDGET = 16
 # The context takes at most one part in this many of a chunk; so do headings kept with what follows them.
 CONTEXT_SHARE = 4
 
+# What is cut and packed at a time. A document of 100 MB is two million pieces: were they held at once, the interpreter
+# would stand still for seconds whenever it collects garbage.
+WINDOW_CHARS = 250_000
+
 _RUNS = (BlockKind.TABLE_ROW, BlockKind.CUE, BlockKind.LIST)
 
 
@@ -49,24 +53,50 @@ def chunk_document(
     batches; blocks longer than a chunk once more.
     """
     budget = _budget(tokens, max_tokens)
-    placed = outline(document)
-    if not placed:
-        return []
     contexts = fitting_contexts(
         document.title,
-        (path for item in placed for path in (item.section.above, item.section.path)),
+        (path for item in outline(document) for path in (item.section.above, item.section.path)),
         tokens=tokens,
         overhead=max_tokens - budget,
         budget=budget // CONTEXT_SHARE,
     )
-    pieces, owners = _pieces(document.text, placed, contexts, tokens, max_tokens=max_tokens, budget=budget)
-    places = _places(document.text, pieces, owners, contexts, budget)
-    starts = pack(document.text, pieces, places, min_tokens=min(min_tokens, budget // 2))
-    drafts = [
-        _Draft(pieces[first:stop], owners[first], _headings(pieces[first], owners[first]))
-        for first, stop in zip(starts, [*starts[1:], len(pieces)], strict=True)
-    ]
-    return _counted(document.text, drafts, contexts, tokens, max_tokens)
+    cutting = _Cutting(document.text, contexts, tokens, max_tokens=max_tokens, budget=budget)
+    least = min(min_tokens, budget // 2)
+    chunks: list[Chunk] = []
+    pieces: list[Piece] = []
+    owners: list[Placed] = []  # of each piece, the block that it is of
+    first = 0  # where the first chunk that is still open begins
+    for placed, ended in _windows(outline(document)):
+        for piece, owner in cutting.pieces(placed):
+            pieces.append(piece)
+            owners.append(owner)
+        places = _places(document.text, pieces, owners, contexts, budget)
+        starts = pack(document.text, pieces, places, min_tokens=least, first=first, ended=ended)
+        stops = [*starts[1:], len(pieces)] if ended else starts[1:]
+        drafts = [
+            _Draft(pieces[start:stop], owners[start], _headings(pieces[start], owners[start]))
+            for start, stop in zip(starts, stops, strict=ended)
+        ]
+        chunks += _counted(document.text, drafts, contexts, tokens, max_tokens)
+        if not ended:
+            done = looked_back(pieces, starts[-1], min_tokens=least)
+            first = starts[-1] - done
+            del pieces[:done], owners[:done]
+    return chunks
+
+
+def _windows(placed: Iterable[Placed]) -> Iterator[tuple[list[Placed], bool]]:
+    """The blocks in stretches of `WINDOW_CHARS` characters and more, each with whether it is the last."""
+    window: list[Placed] = []
+    chars = 0
+    for item in placed:
+        if chars >= WINDOW_CHARS:
+            yield window, False
+            window, chars = [], 0
+        window.append(item)
+        chars += item.block.end - item.block.start
+    if window:
+        yield window, True
 
 
 def _budget(tokens: TokenCounter, max_tokens: int) -> int:
@@ -80,42 +110,51 @@ def _budget(tokens: TokenCounter, max_tokens: int) -> int:
     return max_tokens - overhead
 
 
-def _pieces(
-    text: str,
-    placed: Sequence[Placed],
-    contexts: dict[tuple[str, ...], Context],
-    tokens: TokenCounter,
-    *,
-    max_tokens: int,
-    budget: int,
-) -> tuple[list[Piece], list[Placed]]:
-    """The pieces of all blocks, and for each the block it is of."""
-    overhead = max_tokens - budget
-    counts = count_in_batches(tokens, [text[item.block.start : item.block.end] for item in placed])
-    pieces: list[Piece] = []
-    owners: list[Placed] = []
-    glued = 0  # cost of the headings right before the block, which stay with it
-    for index, (item, count) in enumerate(zip(placed, counts, strict=True)):
-        block = item.block
-        before = placed[index - 1] if index else None
-        gap = _gap(text, before, item, glued=glued > 0)
-        glued = glued if gap is Gap.GLUED else 0
-        whole = Piece(block.start, block.end, stretch_cost(count - overhead, block.end - block.start), gap)
-        costs = (contexts[item.section.above].cost, contexts[item.section.path].cost)
+class _Cutting:
+    """Blocks into pieces, one stretch of a document after the other."""
+
+    def __init__(
+        self,
+        text: str,
+        contexts: dict[tuple[str, ...], Context],
+        tokens: TokenCounter,
+        *,
+        max_tokens: int,
+        budget: int,
+    ) -> None:
+        self._text = text
+        self._contexts = contexts
+        self._tokens = tokens
+        self._overhead = max_tokens - budget
+        self._budget = budget
+        self._before: Placed | None = None
+        self._glued = 0  # cost of the headings right before the next block, which stay with it
+
+    def pieces(self, placed: Sequence[Placed]) -> Iterator[tuple[Piece, Placed]]:
+        """The pieces of the blocks that come next, each with the block it is of."""
+        text = self._text
+        counts = count_in_batches(self._tokens, [text[item.block.start : item.block.end] for item in placed])
+        for item, count in zip(placed, counts, strict=True):
+            for piece in self._cut(item, count):
+                yield piece, item
+            self._before = item
+
+    def _cut(self, item: Placed, count: int) -> list[Piece]:
+        block, text, budget = item.block, self._text, self._budget
+        gap = _gap(text, self._before, item, glued=self._glued > 0)
+        glued = self._glued if gap is Gap.GLUED else 0
+        cost = stretch_cost(count - self._overhead, block.end - block.start)
+        whole = Piece(block.start, block.end, cost, gap)
+        costs = (self._contexts[item.section.above].cost, self._contexts[item.section.path].cost)
         limit = budget - max(costs) - glued
         # a paragraph nearly as long as a chunk is offered in sentences, for when a stub precedes it
         most = limit - MIN_TOKENS if block.kind is BlockKind.PARAGRAPH else limit
-        parts = [whole]
-        if whole.cost > most:
-            ruler = Ruler(tokens.token_spans(text[block.start : block.end]), block.start)
-            parts = cut_block(text, whole, block.kind, ruler, limit=limit)
-        pieces += parts
-        owners += [item] * len(parts)
-        if block.kind is BlockKind.HEADING and glued + whole.cost <= budget // CONTEXT_SHARE:
-            glued += whole.cost
-        else:
-            glued = 0
-    return pieces, owners
+        keeps = block.kind is BlockKind.HEADING and glued + whole.cost <= budget // CONTEXT_SHARE
+        self._glued = glued + whole.cost if keeps else 0
+        if whole.cost <= most:
+            return [whole]
+        ruler = Ruler(self._tokens.token_spans(text[block.start : block.end]), block.start)
+        return cut_block(text, whole, block.kind, ruler, limit=limit)
 
 
 def _gap(text: str, before: Placed | None, item: Placed, *, glued: bool) -> Gap:

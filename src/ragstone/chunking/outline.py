@@ -32,11 +32,10 @@ class Placed:
     section: Section
 
 
-def outline(document: ParsedDocument) -> list[Placed]:
+def outline(document: ParsedDocument) -> Iterator[Placed]:
     """The blocks of `document` in order, with their sections; all text but white space lies in one of them."""
     section = Section(0, (), ())
     open_headings: list[tuple[int, str]] = []
-    placed: list[Placed] = []
     for block in _covering(document):
         if block.kind is BlockKind.HEADING:
             level = max(block.level, 1)
@@ -46,8 +45,7 @@ def outline(document: ParsedDocument) -> list[Placed]:
             words = heading_text(document.text[block.start : block.end])
             open_headings.append((level, "" if words == document.title else words))
             section = Section(level, above, tuple(words for _, words in open_headings if words))
-        placed.append(Placed(block, section))
-    return placed
+        yield Placed(block, section)
 
 
 def _covering(document: ParsedDocument) -> Iterator[Block]:

@@ -23,6 +23,9 @@ MIN_SHARE = 0.5
 # and 4 up to 3 (LAB 2026-11-21).
 JOINED_SECTIONS = 3
 
+# A cut depends on two budgets of what follows and a stub behind them; the rest is for pieces that are over a budget.
+AHEAD = 8
+
 _TOP_LEVEL = 0  # level of text before any heading
 
 
@@ -37,18 +40,39 @@ class Place:
     budget: int
 
 
-def pack(text: str, pieces: Sequence[Piece], places: Sequence[Place], *, min_tokens: int) -> list[int]:
-    """Indices of the pieces that begin a chunk, ascending, the first 0; empty for no pieces.
+def pack(
+    text: str,
+    pieces: Sequence[Piece],
+    places: Sequence[Place],
+    *,
+    min_tokens: int,
+    first: int = 0,
+    ended: bool = True,
+) -> list[int]:
+    """Indices of the pieces that begin a chunk, ascending, from `first` on; empty for no pieces.
 
-    `pieces[i]` stands at `places[i]`. A chunk's cost is within its budget wherever its first piece is.
+    `pieces[i]` stands at `places[i]`. A chunk's cost is within its budget wherever its first piece is. Unless the text
+    has `ended` with the pieces, the last chunk is open: where it ends those decide that come after them. The same
+    chunks are found as from all at once if the next call begins with it, and has what `looked_back` says before it.
     """
     walk = _Walk(text, pieces, places, min_tokens)
+    ahead = 0 if ended else AHEAD * max((place.budget for place in places), default=0)
     starts: list[int] = []
-    position = 0
-    while position < len(pieces):
+    position = first
+    while position < len(pieces) and walk.cost(position, len(pieces)) >= ahead:
         starts.append(position)
         position = walk.next_cut(position)
-    return walk.without_stubs(starts)
+    return walk.without_stubs(starts, position) or ([] if ended else [first])
+
+
+def looked_back(pieces: Sequence[Piece], start: int, *, min_tokens: int) -> int:
+    """The index of the first piece that a walk from `start` looks at: behind the heading before it, `min_tokens` at the
+    most."""
+    cost = 0
+    while start and cost < min_tokens and pieces[start].gap is not Gap.SECTION:
+        start -= 1
+        cost += pieces[start].cost
+    return start
 
 
 class _Walk:
@@ -165,11 +189,11 @@ class _Walk:
             self.text[piece.start : min(piece.end, piece.start + 64)].encode("utf-8", "replace")
         )
 
-    def without_stubs(self, starts: list[int]) -> list[int]:
-        """`starts` less those of chunks under `min_tokens` that fit into the chunk before them, if that is of
-        the same page and the same parent section."""
+    def without_stubs(self, starts: list[int], end: int) -> list[int]:
+        """`starts` of chunks up to `end`, less those of chunks under `min_tokens` that fit into the chunk before them,
+        if that is of the same page and the same parent section."""
         kept: list[int] = []
-        for start, stop in zip(starts, [*starts[1:], len(self.pieces)], strict=True):
+        for start, stop in zip(starts, [*starts[1:], end] if starts else [], strict=True):
             if kept and self.cost(start, stop) < self.min_tokens and self._may_join(kept[-1], start, stop):
                 continue
             kept.append(start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -28,6 +29,9 @@ GRACE_S = 5.0  # after SIGTERM running answers get this long; most end sooner
 # How long a searching thread may keep the interpreter from the event loop. With Python's 5 ms, four threads and several
 # turns for each request, a refusal took longer than a search.
 SWITCH_INTERVAL_S = 0.0005
+# New objects, and times that, and times that again, at which garbage is collected: of all generations after 400,000.
+# Python waits for a quarter of all that is old; what is frozen does not count there, and it would do so after 70,000.
+COLLECTED_AT = (2_000, 10, 20)
 SETTLE_S = 1.0  # and this long to send their last event before connections are closed
 IDLE_CONNECTION_S = 15  # longer than the page's poll for news, so that it reuses its connection
 
@@ -63,9 +67,18 @@ def serve(
         search_processes=search_processes,
     )
     with listening_socket(host, port) as listener:
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        favour_the_loop()
         url = address(host, listener.getsockname()[1])
         _Server(app, on_started=lambda: _tell(url, announce, open_browser=open_browser)).run([listener])
+
+
+def favour_the_loop() -> None:
+    """Set this process up for an event loop beside threads at work: short turns at the interpreter, and few collections
+    of all garbage, which pass over what was there from the start: everything stands still for as long as one takes."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTED_AT)
 
 
 class _Server(uvicorn.Server):
