@@ -33,7 +33,7 @@ TEXTS = [
 def engine(tmp_path: Path) -> Iterator[Ragstone]:
     settings = Settings(data_dir=tmp_path)
     with Ragstone(settings=settings, embedder=HashingEmbedder()) as opened:
-        opened.add(TEXTS, uris=["a", "b", "c"])
+        opened.add(TEXTS, uris=["a", "b", "c"], titles=["Skarholm", "Skerry Point", ""])
         yield opened
 
 
