@@ -24,7 +24,7 @@ import numpy as np
 
 from hashing_embedder import HashingEmbedder
 from ragstone.engine import Ragstone
-from ragstone.server.serving import favour_the_loop
+from ragstone.server.serving import favouring_the_loop
 from ragstone.settings import Settings
 from server.live import LiveService, running
 
@@ -104,10 +104,12 @@ def main() -> int:
         embedder = HashingEmbedder() if given.hashing else None
         with Ragstone(settings=settings, embedder=embedder) as engine:
             engine.add(["Small to begin with: ban kest dor."])
-            with running(
-                engine, paths=[folder / "documents"], search_processes=given.search_processes
-            ) as service:
-                favour_the_loop()  # as `serve` does
+            with (
+                favouring_the_loop(),  # as `serve` does
+                running(
+                    engine, paths=[folder / "documents"], search_processes=given.search_processes
+                ) as service,
+            ):
                 service.wait_ready()
                 lags_s, took_s = measured(service, indexing=True, searches=50)
     lags_ms = np.percentile(lags_s, [50, 99, 99.9, 100]) * 1e3

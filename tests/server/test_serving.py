@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
+import os
 import signal
 import socket
 import statistics
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -41,6 +44,23 @@ def test_a_taken_port_is_named(tmp_path: Path, embedder: Embedder) -> None:
             pytest.raises(InputError, match=str(port)),
         ):
             serve(engine, port=port)
+
+
+def test_a_program_gets_its_interpreter_back_as_it_was(tmp_path: Path, embedder: Embedder) -> None:
+    def state() -> tuple[object, ...]:
+        return sys.getswitchinterval(), gc.get_threshold(), gc.get_freeze_count(), gc.isenabled()
+
+    served: list[tuple[object, ...]] = []
+
+    def announce(_url: str) -> None:
+        served.append(state())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = state()
+    with Ragstone(tmp_path, embedder=embedder) as engine:
+        serve(engine, port=0, announce=announce)
+    assert state() == before
+    assert all(now != then for now, then in zip(served[0][:3], before[:3], strict=True))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -66,19 +66,28 @@ def serve(
         answer_limit_s=answer_limit_s,
         search_processes=search_processes,
     )
-    with listening_socket(host, port) as listener:
-        favour_the_loop()
+    with listening_socket(host, port) as listener, favouring_the_loop():
         url = address(host, listener.getsockname()[1])
         _Server(app, on_started=lambda: _tell(url, announce, open_browser=open_browser)).run([listener])
 
 
-def favour_the_loop() -> None:
-    """Set this process up for an event loop beside threads at work: short turns at the interpreter, and few collections
-    of all garbage, which pass over what was there from the start: everything stands still for as long as one takes."""
+@contextlib.contextmanager
+def favouring_the_loop() -> Iterator[None]:
+    """Set this process up for an event loop beside threads at work, for a `with` block: short turns at the interpreter,
+    and few collections of all garbage, which pass over what was there at the start: everything stands still for as long
+    as one takes."""
+    interval_s, collected_at, frozen = sys.getswitchinterval(), gc.get_threshold(), gc.get_freeze_count()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTED_AT)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*collected_at)
+        if not frozen:  # else the caller's own would thaw too
+            gc.unfreeze()
+        sys.setswitchinterval(interval_s)
 
 
 class _Server(uvicorn.Server):
