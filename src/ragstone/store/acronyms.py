@@ -14,7 +14,7 @@ from typing import NamedTuple
 import apsw
 
 from ragstone.store import counters
-from ragstone.store.sql import row, rows
+from ragstone.store.sql import any_row, rows
 
 # Rows looked at for one word: a term that more documents define is as well known from so many.
 ROWS_MAX = 512
@@ -44,7 +44,7 @@ def drop_acronyms(db: apsw.Connection, document_id: int) -> None:
 
 def are_there(db: apsw.Connection) -> bool:
     """Whether any document has some."""
-    return bool(row(db, "SELECT EXISTS (SELECT 1 FROM acronyms)")[0])
+    return any_row(db, "acronyms")
 
 
 def known(db: apsw.Connection, keys: Sequence[int], *, column: str) -> dict[int, list[Acronym]]:

@@ -15,7 +15,7 @@ from operator import itemgetter
 import apsw
 
 from ragstone.store import counters
-from ragstone.store.sql import row, rows
+from ragstone.store.sql import any_row, row, rows
 
 _GIVEN = "(SELECT value FROM json_each(?))"
 
@@ -90,8 +90,7 @@ def chunks_of(db: apsw.Connection, document_ids: Iterable[int]) -> dict[int, lis
 
 def are_there(db: apsw.Connection) -> bool:
     """Whether any document bears a name."""
-    (found,) = row(db, "SELECT EXISTS (SELECT 1 FROM names)")
-    return bool(found)
+    return any_row(db, "names")
 
 
 def counts(db: apsw.Connection) -> GraphCounts:

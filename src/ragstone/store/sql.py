@@ -22,3 +22,9 @@ def first(db: apsw.Connection, query: str, bindings: Sequence[Any] = ()) -> tupl
     """The first row of a query; None where it has none."""
     found = db.execute(query, tuple(bindings)).fetchall()
     return found[0] if found else None
+
+
+def any_row(db: apsw.Connection, table: str) -> bool:
+    """Whether a table, which its caller names, has rows."""
+    (found,) = row(db, f"SELECT EXISTS (SELECT 1 FROM {table})")
+    return bool(found)
