@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragstone.server.access import Policy
@@ -49,6 +49,11 @@ SECURITY_HEADERS = {
 }
 
 
+_SECURITY_LINES = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_UNKEPT = (b"cache-control", b"no-store")  # answers quote private documents
+_SECURITY_NAMES = frozenset(name for name, _ in _SECURITY_LINES)
+
+
 class SecurityHeaders:
     """Adds the security headers to every response, error responses included."""
 
@@ -58,14 +63,17 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] in {"http.response.start", "websocket.http.response.start"}:
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers[name] = value
-                if "cache-control" not in headers:
-                    headers["cache-control"] = "no-store"  # answers quote private documents
+                message["headers"] = _secured(message.get("headers", ()))
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Response headers, their names in small letters as ASGI has them, with ours in place of any of the same name."""
+    others = [(name, value) for name, value in headers if name not in _SECURITY_NAMES]
+    kept = any(name == b"cache-control" for name, _ in others)
+    return others + _SECURITY_LINES + ([] if kept else [_UNKEPT])
 
 
 class Crowd:
