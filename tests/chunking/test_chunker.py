@@ -28,7 +28,7 @@ CODE, ROW, CUE = BlockKind.CODE, BlockKind.TABLE_ROW, BlockKind.CUE
 def chunks_of(parsed: ParsedDocument, max_tokens: int = 128, min_tokens: int = 32) -> list[Chunk]:
     chunks = chunk_document(parsed, tokens=WORD_PIECES, max_tokens=max_tokens, min_tokens=min_tokens)
     check_chunks(parsed, chunks, WORD_PIECES, max_tokens)
-    return chunks
+    return list(chunks)
 
 
 def texts_of(parsed: ParsedDocument, max_tokens: int = 128, min_tokens: int = 32) -> list[str]:
@@ -123,10 +123,10 @@ def test_windows_leave_no_trace(
 ) -> None:
     parsed = one_after_the_other([*several, *several])
     chunked = partial(chunk_document, parsed, tokens=tokens, max_tokens=max_tokens, min_tokens=min_tokens)
-    at_once = chunked()
+    at_once = list(chunked())
     with monkeypatch.context() as patch:
         patch.setattr(chunker, "WINDOW_CHARS", window)
-        assert chunked() == at_once
+        assert list(chunked()) == at_once
 
 
 def one_after_the_other(documents: list[ParsedDocument]) -> ParsedDocument:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ragstone.chunking.columns import Chunks
 from ragstone.chunking.context import Context, embedding_text, fitting_contexts, opens_with
 from ragstone.chunking.counting import Ruler, TokenCounter, count_in_batches, stretch_cost
 from ragstone.chunking.outline import Placed, outline
@@ -35,14 +36,14 @@ CONTEXT_SHARE = 4
 
 # What is cut and packed at a time. A document of 100 MB is two million pieces: were they held at once, the interpreter
 # would stand still for seconds whenever it collects garbage.
-WINDOW_CHARS = 250_000
+WINDOW_CHARS = 50_000
 
 _RUNS = (BlockKind.TABLE_ROW, BlockKind.CUE, BlockKind.LIST)
 
 
 def chunk_document(
     document: ParsedDocument, *, tokens: TokenCounter, max_tokens: int, min_tokens: int = MIN_TOKENS
-) -> list[Chunk]:
+) -> Sequence[Chunk]:
     """The chunks of `document`, ascending and disjoint; everything but white space lies in exactly one.
 
     A chunk's `tokens` is `tokens.count_tokens([embedding_text])[0]` and never over `max_tokens` (special
@@ -62,7 +63,7 @@ def chunk_document(
     )
     cutting = _Cutting(document.text, contexts, tokens, max_tokens=max_tokens, budget=budget)
     least = min(min_tokens, budget // 2)
-    chunks: list[Chunk] = []
+    chunks = Chunks(document.text, contexts)
     pieces: list[Piece] = []
     owners: list[Placed] = []  # of each piece, the block that it is of
     first = 0  # where the first chunk that is still open begins
@@ -77,7 +78,16 @@ def chunk_document(
             _Draft(pieces[start:stop], owners[start], _headings(pieces[start], owners[start]))
             for start, stop in zip(starts, stops, strict=ended)
         ]
-        chunks += _counted(document.text, drafts, contexts, tokens, max_tokens)
+        for draft, count in _counted(document.text, drafts, contexts, tokens, max_tokens):
+            block = draft.owner.block
+            chunks.append(
+                draft.start,
+                draft.end,
+                headings=draft.headings,
+                page=block.page,
+                time_s=block.time_s,
+                tokens=count,
+            )
         if not ended:
             done = looked_back(pieces, starts[-1], min_tokens=least)
             first = starts[-1] - done
@@ -208,6 +218,14 @@ class _Draft:
     owner: Placed  # of the first piece
     headings: tuple[str, ...]
 
+    @property
+    def start(self) -> int:
+        return self.pieces[0].start
+
+    @property
+    def end(self) -> int:
+        return self.pieces[-1].end
+
 
 def _counted(
     text: str,
@@ -215,39 +233,23 @@ def _counted(
     contexts: dict[tuple[str, ...], Context],
     tokens: TokenCounter,
     max_tokens: int,
-) -> list[Chunk]:
-    """The chunks of `drafts`, counted; one that is over `max_tokens` after all is divided.
+) -> list[tuple[_Draft, int]]:
+    """The drafts with their tokens, ascending; one that is over `max_tokens` after all is divided.
 
     That happens to tokenizers for which the parts of a text cost less than the whole, and to words cut in
     two. Each round halves what is over, so there are few.
     """
-    chunks: list[Chunk] = []
+    fitting: list[tuple[_Draft, int]] = []
     while drafts:
-        texts = [
-            contexts[draft.headings].above(text[draft.pieces[0].start : draft.pieces[-1].end])
-            for draft in drafts
-        ]
+        texts = [contexts[draft.headings].above(text[draft.start : draft.end]) for draft in drafts]
         over: list[_Draft] = []
-        for draft, embedded, count in zip(drafts, texts, count_in_batches(tokens, texts), strict=True):
+        for draft, count in zip(drafts, count_in_batches(tokens, texts), strict=True):
             if count > max_tokens:
                 over += _halves(text, draft, tokens)
             else:
-                chunks.append(_chunk(draft, embedded, count))
+                fitting.append((draft, count))
         drafts = over
-    return sorted(chunks, key=lambda chunk: chunk.start)
-
-
-def _chunk(draft: _Draft, embedded: str, count: int) -> Chunk:
-    block = draft.owner.block
-    return Chunk(
-        start=draft.pieces[0].start,
-        end=draft.pieces[-1].end,
-        headings=draft.headings,
-        page=block.page,
-        time_s=block.time_s,
-        tokens=count,
-        embedding_text=embedded,
-    )
+    return sorted(fitting, key=lambda counted: counted[0].start)
 
 
 def _halves(text: str, draft: _Draft, tokens: TokenCounter) -> Iterator[_Draft]:

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -80,9 +80,7 @@ def _put_chunks(db: apsw.Connection, document_id: int, text: str, chunks: Sequen
 
     new: list[tuple[Any, ...]] = []
     moved: list[tuple[Any, ...]] = []
-    ends = [chunk.start for chunk in chunks[1:]] + [len(text)]
-    for ordinal, (chunk, tile_end) in enumerate(zip(chunks, ends, strict=True)):
-        tile_start = 0 if ordinal == 0 else chunk.start
+    for ordinal, (chunk, tile_start, tile_end) in enumerate(_tiled(chunks, len(text))):
         context = chunk.embedding_text.removesuffix(text[chunk.start : chunk.end])
         headings = json.dumps(chunk.headings, ensure_ascii=False)
         place = (ordinal, tile_start, chunk.start, chunk.end, chunk.page, chunk.time_s, headings, context)
@@ -100,6 +98,18 @@ def _put_chunks(db: apsw.Connection, document_id: int, text: str, chunks: Sequen
         moved,
     )
     return tuple(_put_chunk(db, values) for values in new)
+
+
+def _tiled(chunks: Iterable[Chunk], length: int) -> Iterator[tuple[Chunk, int, int]]:
+    """Each chunk with its tile, up to where the next one begins: together they are all of the text."""
+    tile_start, before = 0, None
+    for chunk in chunks:
+        if before is not None:
+            yield before, tile_start, chunk.start
+            tile_start = chunk.start
+        before = chunk
+    if before is not None:
+        yield before, tile_start, length
 
 
 def _put_chunk(db: apsw.Connection, values: tuple[Any, ...]) -> int:
