@@ -25,10 +25,12 @@ from pydantic import SecretStr
 
 from chat_server import Peer, chat_server
 from crash.command import Attempt, BrokenPromiseError, Try, main
+from load.watching import CHANGES, Watch, opens_for_writing
 from ragstone.engine import Ragstone
 from ragstone.settings import Settings
 from ragstone.types import Answer
 
+PROCESSES = frozenset({"subprocess.Popen", "os.system", "os.exec"})
 SECRET = "sk-kept-5f1d9c"  # noqa: S105 - made up
 HONEST = (
     "The ferry to Skarholm leaves at nine from the northern pier.",
@@ -69,32 +71,19 @@ _NUMBER = re.compile(r"\[(\d+)\]")
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)  # where a number in brackets is no citation
 
 
-class Watch:
-    """What this process does to the world inside its `with` block; Python says so before it does it."""
+def _forbidden(store: Path, model_port: int) -> Callable[[str, tuple[Any, ...]], str | None]:
+    """Writing outside the store, connecting to anybody but the model, starting a process."""
+    ours, model = str(store), ("127.0.0.1", model_port)
 
-    def __init__(self, store: Path, model_port: int) -> None:
-        self._on = False
-        self._seen: list[str] = []
-        self._store, self._model = str(store), ("127.0.0.1", model_port)
-        sys.addaudithook(self._note)
+    def found(event: str, given: tuple[Any, ...]) -> str | None:
+        if event == "open":
+            strays = opens_for_writing(given) and not str(given[0]).startswith(ours)
+            return f"{event} {given[0]}" if strays else None
+        if event == "socket.connect":
+            return f"{event} {given[1]}" if tuple(given[1][:2]) != model else None
+        return f"{event} {given[0]}" if event in PROCESSES | CHANGES else None
 
-    def __enter__(self) -> list[str]:
-        self._seen, self._on = [], True
-        return self._seen
-
-    def __exit__(self, *_: object) -> None:
-        self._on = False
-
-    def _note(self, event: str, given: tuple[Any, ...]) -> None:
-        if not self._on:
-            return
-        if event == "open" and isinstance(given[1], str) and set(given[1]) & set("wax+"):
-            if not str(given[0]).startswith(self._store):
-                self._seen.append(f"{event} {given[0]}")
-        elif event == "socket.connect" and tuple(given[1][:2]) != self._model:
-            self._seen.append(f"{event} {given[1]}")
-        elif event in {"subprocess.Popen", "os.system", "os.exec", "os.remove", "os.rename", "os.mkdir"}:
-            self._seen.append(f"{event} {given[0]}")
+    return found
 
 
 def prepare(shared: Path, given: argparse.Namespace) -> Attempt:
@@ -118,7 +107,7 @@ class Asking:
         )
         self._engine = self._open.enter_context(Ragstone(settings=options))
         self._engine.add(list(HONEST), uris=[f"honest-{n}" for n in range(len(HONEST))])
-        self._watch = Watch(shared / "data", model.port)
+        self._watch = Watch(_forbidden(shared / "data", model.port))
 
     def __call__(self, this: Try) -> Iterable[str]:
         thing, place, year = this.choice.choice(THINGS), this.choice.choice(PLACES), 1700 + this.number % 300

@@ -33,3 +33,24 @@ def test_obeying() -> None:
     facts = run("tests.load.obeying", "--tries", "20")
     assert sum(count for name, count in facts.items() if name.startswith("orders obeyed: ")) == 20
     assert facts.get("orders obeyed: 0", 0) <= 4  # hidden in a form that this model does not read
+
+
+def test_escaping() -> None:
+    facts = run("tests.load.escaping", "--tries", "120")
+    assert len(facts) == 15  # doors
+
+
+def test_a_name_that_got_out_would_be_seen() -> None:
+    code = (
+        "import sys; sys.argv = ['escaping', '--tries', '100', '--seed', '5']\n"
+        "import tests.load\n"
+        "from pathlib import Path\n"
+        "from ragstone.server.changes import Changes\n"
+        "Changes._allowed = lambda self, path, caller: Path(path.replace(chr(0), '')).resolve()\n"
+        "from tests.load import escaping as e\n"
+        "sys.exit(e.main(e.__doc__, e.prepare, tries=1))\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "BrokenPromiseError: path to index" in done.stderr
