@@ -23,6 +23,7 @@ from server.live import LIBRARY, DrippingModel, LiveService, running, wait_until
 
 QUESTION = "Who finished the third lighthouse?"
 ASKED: Any = [{"role": "user", "content": QUESTION}]
+TOOLS: Any = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 
 
 @contextmanager
@@ -211,7 +212,8 @@ def test_filter_and_k_are_ragstones_own(client: OpenAI) -> None:
 @pytest.mark.parametrize(
     ("given", "param"),
     [
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"tools": TOOLS, "tool_choice": "required"}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
         ({"n": 2}, "n"),
         ({"logprobs": True}, "logprobs"),
         ({"modalities": ["text", "audio"]}, "modalities"),
@@ -247,6 +249,15 @@ def test_what_changes_nothing_is_named(client: OpenAI) -> None:
         user="someone",
     )
     assert answer.model_dump()["ignored"] == ["max_tokens", "temperature", "user", "system messages"]
+
+
+@pytest.mark.parametrize("choice", [{}, {"tool_choice": "auto"}, {"tool_choice": "none"}], ids=str)
+def test_tools_on_offer_are_left_alone(client: OpenAI, choice: dict[str, Any]) -> None:
+    """Chat pages offer theirs with every message."""
+    answer = client.chat.completions.create(model="ragstone", messages=ASKED, tools=TOOLS, **choice)
+    assert "1759" in (answer.choices[0].message.content or "")
+    assert answer.choices[0].message.tool_calls is None
+    assert answer.model_dump()["ignored"] == [*choice, "tools"]
 
 
 def test_earlier_messages_are_the_conversation_without_their_sources(

@@ -35,10 +35,9 @@ ModelName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_C
 _TEXT_SCHEMA = {"type": "string", "minLength": 1, "maxLength": EMBEDDINGS_BODY_BYTES}
 Text = Annotated[str, StringConstraints(max_length=EMBEDDINGS_BODY_BYTES)]
 
-# Parameters without which the answer would not be what was asked for, with the values that ask for nothing.
+# Parameters without which the answer would not be what was asked for, with the values that ask for nothing. Tools are
+# an offer, which chat pages make with every message: a model may answer by itself, unless it is told to use one.
 _NEEDED: Mapping[str, tuple[Any, ...]] = {
-    "tools": (None, []),
-    "functions": (None, []),
     "tool_choice": (None, "none", "auto"),
     "function_call": (None, "none", "auto"),
     "n": (None, 1),
