@@ -13,7 +13,7 @@ from ragstone.server.workers import Room, Workers
 
 
 def _lane(clock: FakeClock) -> Workers:
-    room = Room("tests", waiting=64, wait_s=0.25, standing_s=0.1, clock=clock)
+    room = Room("tests", waiting=64, wait_s=0.25, standing_turns=2, clock=clock)
     return Workers(room, threads=4, clock=clock)
 
 
@@ -25,6 +25,11 @@ def _fill(workers: Workers, most: int) -> int:
         except BusyError:
             return taken
     return most
+
+
+def _give_back(workers: Workers, slots: int) -> None:
+    for _ in range(slots):
+        workers.give_slot_back()
 
 
 def _usually(workers: Workers, clock: FakeClock, seconds: float) -> None:
@@ -53,22 +58,36 @@ def test_a_lane_lets_wait_as_many_as_will_be_served_in_time(usual_s: float, most
     workers.close()
 
 
-def test_a_queue_that_stands_is_kept_short_until_it_was_empty_once() -> None:
+def test_a_queue_that_stands_is_kept_short_until_nobody_is_refused_any_more() -> None:
     clock = FakeClock()
     workers = _lane(clock)
     _usually(workers, clock, 0.05)
     assert _fill(workers, 100) == 24  # a burst: .25 s of waiting
     clock.advance(0.2)
-    for _ in range(19):
-        workers.give_slot_back()
+    _give_back(workers, 19)
     assert _fill(workers, 100) == 19  # behind the one that waits: a burst still
     clock.advance(0.06)
-    for _ in range(19):
-        workers.give_slot_back()
-    assert _fill(workers, 100) == 7  # somebody has waited for .26 s: .1 s of waiting
-    for _ in range(8):
-        workers.give_slot_back()
-    assert _fill(workers, 100) == 20  # behind four that run, however long they do
+    _give_back(workers, 19)
+    assert _fill(workers, 100) == 7  # somebody has waited for .26 s: two behind each that runs
+    clock.advance(0.2)
+    _give_back(workers, 12)
+    assert _fill(workers, 100) == 12  # empty for a moment, but others came too soon .2 s ago
+    clock.advance(0.26)
+    _give_back(workers, 12)
+    assert _fill(workers, 100) == 24  # a burst again
+    workers.close()
+
+
+def test_a_queue_that_stands_and_is_short_stays_as_it_is() -> None:
+    clock = FakeClock()
+    workers = _lane(clock)
+    _usually(workers, clock, 0.05)
+    assert _fill(workers, 6) == 6
+    for _ in range(10):
+        clock.advance(0.2)
+        _give_back(workers, 1)
+        assert _fill(workers, 1) == 1  # two wait, always: nobody is refused
+    assert _fill(workers, 100) == 6  # and more than two behind each that runs are not let in
     workers.close()
 
 

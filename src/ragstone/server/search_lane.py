@@ -23,9 +23,9 @@ THREADS = os.cpu_count() or 1
 WAITING = 64
 # Longer than that people notice, and a client that is refused may try another instance.
 WAIT_S = 0.25
-# While more come than can be served, those let in are served soon, and nobody is helped by waiting for a quarter of a
-# second first (LAB, "A queue that stands").
-STANDING_S = 0.1
+# While more come than can be served, nobody is helped by a long wait: as many as keep the processes busy however late
+# this one hands them out.
+STANDING_TURNS = 5
 
 
 class SearchLane:
@@ -79,4 +79,4 @@ class SearchLane:
 
 
 def _room() -> Room:
-    return Room("searches", waiting=WAITING, wait_s=WAIT_S, standing_s=STANDING_S)
+    return Room("searches", waiting=WAITING, wait_s=WAIT_S, standing_turns=STANDING_TURNS)

@@ -29,9 +29,9 @@ class Room:
     calls have taken of late. As many as run may always wait, so that one slow call does not close the lane.
 
     Where there has been a queue for longer than `wait_s`, calls come faster than they end, and to let many wait only
-    makes everybody late: `standing_s` is how long a call may wait then. (After Nichols and Jacobson, "Controlling queue
-    delay", 2012: a queue that empties is a burst, one that stands is too much.) Who uses it sees that one thread does
-    at a time.
+    makes everybody late: no more than `standing_turns` calls behind each that runs are let in then, until nobody has
+    been refused for `wait_s`. (After Nichols and Jacobson, "Controlling queue delay", 2012: a queue that empties is a
+    burst, one that stands is too much.) Who uses it sees that one thread does at a time.
     """
 
     def __init__(
@@ -40,30 +40,35 @@ class Room:
         *,
         waiting: int,
         wait_s: float = math.inf,
-        standing_s: float = math.inf,
+        standing_turns: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._waiting = waiting
         self._wait_s = wait_s
-        self._standing_s = standing_s
+        self._standing_turns = standing_turns
         self._clock = clock
         self._usual_s = 0.0
         self._free_s = clock()  # when a call last came while none waited
+        self._refused_s = -math.inf  # when one was last refused
+        self._stands = False
 
     def check(self, taken: int, *, at_once: int) -> None:
         """Raise `BusyError` if another call may not come to `taken` that are there, of which `at_once` can run."""
         now_s = self._clock()
         if taken <= at_once:  # nobody waits
             self._free_s = now_s
-        if taken < at_once:
-            return
-        stands = now_s - self._free_s > self._wait_s
-        most_s = min(self._wait_s, self._standing_s) if stands else self._wait_s
-        turns = (taken - at_once + 1) / at_once  # until one of them has ended
-        too_long = taken >= 2 * at_once and turns * self._usual_s > most_s
-        if taken >= at_once + self._waiting or too_long:
+        if taken >= at_once and not self._has_room(taken, at_once, now_s):
+            self._refused_s = now_s
             raise BusyError(f"All places for {self.name} are taken ({taken}).", hint="Try again in a second.")
+
+    def _has_room(self, taken: int, at_once: int, now_s: float) -> bool:
+        turns = (taken - at_once + 1) / at_once  # until one of them has ended
+        refused_of_late = self._stands and now_s - self._refused_s <= self._wait_s
+        self._stands = refused_of_late or now_s - self._free_s > self._wait_s
+        in_time = taken < 2 * at_once or turns * self._usual_s <= self._wait_s
+        short = not self._stands or turns <= self._standing_turns
+        return taken < at_once + self._waiting and in_time and short
 
     def note(self, taken_s: float) -> None:
         """What a call has taken, without its wait."""
