@@ -2,9 +2,10 @@
 
 The service is a process of its own over abstracts of scifact in `../shared/data` (or the folder given), the load comes
 from this one, and both share the machine's cores. Queries are titles, each asked once, so that no cache helps; every
-client keeps its connection. The open loop sends at random moments whether or not earlier requests have been answered.
+client keeps its connection. The open loop sends at random moments whether or not earlier requests have been answered;
+beside it `--streams` clients ask for streamed answers, one after the other: those that begin have to end.
 
-    python -m benchmarks.serving [--search-processes 0 2] [--documents 1000] [--seconds 30] [--data ../shared/data]
+    python -m benchmarks.serving [--search-processes 0 2] [--loads .8 2 4] [--streams 0] [--seconds 30]
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ from ragstone import Ragstone
 
 CLIENTS = 32
 RETRY_AFTER_S = 1.0
-OVERLOADS = (0.8, 2.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,9 @@ def main() -> None:
     )
     parser.add_argument("--documents", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--streams", type=int, default=0, help="clients beside the load")
+    parser.add_argument("--name", default="serving", help="of the result file")
+    parser.add_argument("--loads", type=float, nargs="+", default=[0.8, 2.0, 4.0], help="of the capacity")
     parser.add_argument("--search-processes", type=int, nargs="+", default=[0, os.cpu_count() or 1])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     arguments = parser.parse_args()
@@ -144,20 +147,23 @@ def main() -> None:
         with Ragstone(folder) as engine:
             engine.add(texts[: arguments.documents])
         for count in arguments.search_processes:
-            found = _measured(folder, titles, search_processes=count, seconds=arguments.seconds)
+            found = _measured(folder, titles, search_processes=count, given=arguments)
             figures[f"{count} search processes"] = found
             for name, value in found.items():
                 print(f"{count} {name:<36} {value}", flush=True)
-    print("written to", report.write("serving", figures))
+    print("written to", report.write(arguments.name, figures))
 
 
-def _measured(folder: str, titles: list[str], *, search_processes: int, seconds: float) -> dict[str, Any]:
+def _measured(
+    folder: str, titles: list[str], *, search_processes: int, given: argparse.Namespace
+) -> dict[str, Any]:
+    seconds = given.seconds
     with _served(folder, search_processes) as (url, pid, ready_s):
         paths = _paths(titles)
         first = asyncio.run(_closed(url, paths, clients=1, seconds=0.01))
         memory = _memory_mb(pid)
-        alone = asyncio.run(_closed(url, paths, clients=1, seconds=seconds / 2))
-        many = asyncio.run(_closed(url, paths, clients=CLIENTS, seconds=seconds))
+        alone = asyncio.run(_closed(url, paths, clients=1, seconds=min(seconds, 30) / 2))
+        many = asyncio.run(_closed(url, paths, clients=CLIENTS, seconds=min(seconds, 30)))
         figures: dict[str, Any] = {
             "seconds until ready": round(ready_s, 2),
             "memory in MB, of the service and each process": memory,
@@ -166,8 +172,9 @@ def _measured(folder: str, titles: list[str], *, search_processes: int, seconds:
             f"{CLIENTS} clients": many,
             "throughput ratio": round(many["per_s"] / alone["per_s"], 2),
         }
-        for load in OVERLOADS:
-            found = asyncio.run(_open(url, paths, rate=load * many["per_s"], seconds=seconds))
+        for load in given.loads:
+            rate = load * many["per_s"]
+            found = asyncio.run(_open(url, paths, rate=rate, seconds=seconds, streams=given.streams))
             figures[f"arrivals at {load:g} times capacity"] = found
     return figures
 
@@ -238,12 +245,17 @@ async def _closed(url: str, paths: Iterator[str], *, clients: int, seconds: floa
     return _summary(replies, time.perf_counter() - started_s)
 
 
-async def _open(url: str, paths: Iterator[str], *, rate: float, seconds: float) -> dict[str, Any]:
+async def _open(
+    url: str, paths: Iterator[str], *, rate: float, seconds: float, streams: int
+) -> dict[str, Any]:
     """Requests arrive by chance, `rate` a second on average."""
     client, choice = Client(url), random.Random(7)
     started_s, used_s = time.perf_counter(), time.process_time()
     due_s = started_s
     asked: list[asyncio.Task[Reply]] = []
+    asking = [
+        asyncio.create_task(_streamed(url, number, until_s=started_s + seconds)) for number in range(streams)
+    ]
     while due_s < started_s + seconds:
         due_s += choice.expovariate(rate)
         if (pause_s := due_s - time.perf_counter()) > 0:
@@ -252,10 +264,32 @@ async def _open(url: str, paths: Iterator[str], *, rate: float, seconds: float) 
     replies = await asyncio.gather(*asked)
     client.close()
     took_s = time.perf_counter() - started_s
-    return {
-        **_summary(replies, took_s),
-        "cores_for_asking": round((time.process_time() - used_s) / took_s, 2),
-    }
+    figures = _summary(replies, took_s)
+    figures["cores_for_asking"] = round((time.process_time() - used_s) / took_s, 2)
+    if streams:
+        ended_well = list(itertools.chain(*await asyncio.gather(*asking)))
+        figures["streams_begun"], figures["streams_ended_well"] = len(ended_well), sum(ended_well)
+    return figures
+
+
+async def _streamed(url: str, number: int, *, until_s: float) -> list[bool]:
+    """Ask for one streamed answer after the other; of each that began, whether it ended with `done`."""
+    parts, ended_well = urlsplit(url), list[bool]()
+    for count in itertools.count():
+        if time.perf_counter() >= until_s:
+            break
+        body = json.dumps({"question": f"What is said of cells, {number} {count}?"}).encode()
+        head = f"POST /api/ask/stream HTTP/1.1\r\nHost: {parts.hostname}\r\nConnection: close\r\n"
+        kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        writer.write((head + kind).encode() + body)
+        answer = await reader.read()
+        writer.close()
+        if answer.startswith(b"HTTP/1.1 200"):
+            ended_well.append(b"event: done\n" in answer)
+        else:
+            await asyncio.sleep(RETRY_AFTER_S)
+    return ended_well
 
 
 def _summary(replies: list[Reply], seconds: float) -> dict[str, Any]:
