@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragstone.index.precision import single
+from ragstone.index.products import products
 from ragstone.index.segment import Segment
 from ragstone.index.selection import Selection, of_documents
 from ragstone.types import Ids, Matrix, Scores, StoredMatrix, Vector
@@ -94,11 +95,11 @@ class DenseIndex:
         if len(self.tail.chunk_ids):
             if allowed is None:
                 ids.append(self.tail.chunk_ids)
-                scores.append(self.tail.vectors @ vector)
+                scores.append(products(self.tail.vectors, vector))
             else:
                 rows = of_documents(self.tail.document_ids, allowed, ordered=False).rows
                 ids.append(self.tail.chunk_ids[rows])
-                scores.append(self.tail.vectors[rows] @ vector)
+                scores.append(products(self.tail.vectors[rows], vector))
         if not ids:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         return _best(np.concatenate(ids), np.concatenate(scores), top_k)
@@ -117,7 +118,7 @@ class DenseIndex:
         """(n,) cosine of each chunk in `ids`; NaN for a chunk that has no vector (yet)."""
         scores = np.full(len(ids), np.nan, dtype=np.float32)
         for place, gathered in self._located(ids):
-            scores[place] = gathered @ vector
+            scores[place] = products(gathered, vector)
         return scores
 
     def vectors(self, ids: Ids) -> Matrix:

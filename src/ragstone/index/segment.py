@@ -23,6 +23,7 @@ from ragstone.index.fast import FastIndex, read_fast, refine, refined_parameters
 from ragstone.index.mapped_lists import map_lists
 from ragstone.index.plans import Effort, Plan, fitted_effort
 from ragstone.index.precision import single
+from ragstone.index.products import products
 from ragstone.index.segment_files import (
     DOCUMENTS_FILE,
     FAST_FILE,
@@ -144,7 +145,7 @@ class Segment:
         if self.vectors.dtype.itemsize == 2 and len(rows) >= PICKED_INDEX_ROWS:
             rows, scores = self._best_of_parts(vector, top_k, rows)
         else:
-            scores = self.gather(rows) @ vector
+            scores = products(self.gather(rows), vector)
         best = np.argsort(-scores, kind="stable")[:top_k]
         return rows[best], scores[best]
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ragstone.index.products import products
 from ragstone.retrieval.hybrid import Ranking
 from ragstone.types import Ids, Matrix, Scores, Vector
 
@@ -46,7 +47,7 @@ class Votes:
         """(n,) what the score of each chunk in `ids` is multiplied by for this query, 1 where nothing was said."""
         alike = (self._queries == _plain(query)).astype(np.float32)
         if vector is not None:
-            cosine = self._vectors @ vector
+            cosine = products(self._vectors, vector)
             alike = np.maximum(alike, np.clip((cosine - _ALIKE_FROM) / (_SAME_FROM - _ALIKE_FROM), 0.0, 1.0))
         counted = np.flatnonzero(alike)
         place = {chunk: number for number, chunk in enumerate(ids.tolist())}
