@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import report
-from ragstone.index.dense import EXACT, DenseIndex, Tail
+from ragstone.index.dense import EXACT, DenseIndex
 from ragstone.index.fast import sample_queries, share_found
 from ragstone.index.plans import make_plan
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import build_segment, read_manifest
 from ragstone.index.synthetic import clustered_vectors
+from ragstone.index.tail import Tail
 
 DIM = 384
 QUERIES = 300

@@ -132,9 +132,10 @@ def _ragstone_build(home: Path, vectors: Any, plan: str) -> None:
 
 
 def _ragstone_open(home: Path | None, plan: str, recall: float) -> list[Search]:
-    from ragstone.index.dense import DenseIndex, Tail
+    from ragstone.index.dense import DenseIndex
     from ragstone.index.segment import Segment
     from ragstone.index.segment_files import read_manifest
+    from ragstone.index.tail import Tail
 
     if home is None:
         return []

@@ -30,9 +30,10 @@ from ragstone.errors import (
     RagstoneError,
     StoreError,
 )
-from ragstone.index.dense import DenseIndex, Tail
+from ragstone.index.dense import DenseIndex
 from ragstone.index.plans import Plan
 from ragstone.index.segment import Segment
+from ragstone.index.tail import Tail
 from ragstone.links import NameLinks
 from ragstone.retrieval.votes import NO_VOTES, Votes
 from ragstone.segments import SegmentStore

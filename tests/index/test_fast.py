@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragstone.index.dense import DenseIndex, Tail
+from ragstone.index.dense import DenseIndex
 from ragstone.index.fast import Calibration, Measured, sample_queries
 from ragstone.index.plans import USUAL_RECALL, Effort, Plan, make_plan
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import build_segment, read_manifest, verify_files
+from ragstone.index.tail import Tail
 from ragstone.types import Ids, Matrix
 
 DIM = 32

@@ -7,13 +7,14 @@ import logging
 import numpy as np
 import pytest
 
-from ragstone.index.dense import EXACT, DenseIndex, Tail
+from ragstone.index.dense import EXACT, DenseIndex
 from ragstone.index.fast import sample_queries, share_found
 from ragstone.index.plans import make_plan
 from ragstone.index.recall_keeper import CHECK_EVERY, ENOUGH_TO_LOWER, ENOUGH_TO_RAISE, RecallKeeper
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import build_segment, read_manifest
 from ragstone.index.synthetic import clustered_vectors
+from ragstone.index.tail import Tail
 from ragstone.types import Matrix
 
 DIM, COUNT, WANTED = 64, 12_000, 0.95

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from damage import replace_bytes
 from ragstone.errors import DamagedError
-from ragstone.index.dense import DenseIndex, Tail
+from ragstone.index.dense import DenseIndex
 from ragstone.index.segment import PICKED_INDEX_ROWS, Segment
 from ragstone.index.segment_files import build_segment, read_manifest, salvage, verify_files
+from ragstone.index.tail import Tail
 from ragstone.index.trust import is_trusted, trust
 from ragstone.types import Ids, Matrix
 

@@ -8,40 +8,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ragstone.index.precision import single
 from ragstone.index.products import products
 from ragstone.index.segment import Segment
 from ragstone.index.selection import Selection, of_documents
-from ragstone.types import Ids, Matrix, Scores, StoredMatrix, Vector
+from ragstone.index.tail import Tail
+from ragstone.types import Ids, Matrix, Scores, Vector
 
 EXACT = 1.0  # a recall that no approximation promises
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """Vectors not yet sealed, in memory: (n,) chunk ids, (n,) document ids, (n, dim) float32 rows."""
-
-    chunk_ids: Ids
-    document_ids: Ids
-    vectors: Matrix
-
-    @classmethod
-    def empty(cls, dim: int) -> Tail:
-        """A tail without rows."""
-        return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, dim), np.float32))
-
-    def extended(self, chunk_ids: Ids, document_ids: Ids, vectors: StoredMatrix) -> Tail:
-        """A new tail with more rows behind these; this one stays as it is."""
-        return Tail(
-            np.concatenate([self.chunk_ids, chunk_ids]),
-            np.concatenate([self.document_ids, document_ids]),
-            np.concatenate([self.vectors, single(vectors)]),
-        )
 
 
 class DenseIndex:
@@ -64,7 +41,7 @@ class DenseIndex:
             segment.count if live is None else live.size
             for segment, live in zip(self.segments, self._live, strict=True)
         )
-        return sealed + len(self.tail.chunk_ids)
+        return sealed + len(self.tail)
 
     @property
     def is_exact(self) -> bool:
@@ -92,17 +69,16 @@ class DenseIndex:
             rows, found = segment.search(vector, top_k=top_k, among=among, recall=self.recall)
             ids.append(segment.chunk_ids[rows])
             scores.append(found)
-        if len(self.tail.chunk_ids):
-            if allowed is None:
-                ids.append(self.tail.chunk_ids)
-                scores.append(products(self.tail.vectors, vector))
-            else:
-                rows = of_documents(self.tail.document_ids, allowed, ordered=False).rows
-                ids.append(self.tail.chunk_ids[rows])
-                scores.append(products(self.tail.vectors[rows], vector))
+        if len(self.tail):
+            rows, found = self.tail.search(vector, top_k=top_k, among=self._tail_rows(allowed))
+            ids.append(self.tail.chunk_ids[rows])
+            scores.append(found)
         if not ids:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         return _best(np.concatenate(ids), np.concatenate(scores), top_k)
+
+    def _tail_rows(self, allowed: Ids | None) -> npt.NDArray[np.int64] | None:
+        return None if allowed is None else of_documents(self.tail.document_ids, allowed, ordered=False).rows
 
     def sample(self, limit: int) -> Matrix:
         """(≤ limit, dim) float32 vectors, spread evenly over everything a search can return."""
@@ -111,7 +87,7 @@ class DenseIndex:
         for segment, live in zip(self.segments, self._live, strict=True):
             rows = np.arange(segment.count) if live is None else live.rows
             parts.append(segment.gather(_spread(rows, share)))
-        parts.append(self.tail.vectors[_spread(np.arange(len(self.tail.chunk_ids)), share)])
+        parts.append(self.tail.gather(_spread(np.arange(len(self.tail)), share)))
         return np.concatenate(parts)[:limit]
 
     def score(self, vector: Vector, ids: Ids) -> Scores:
@@ -123,7 +99,7 @@ class DenseIndex:
 
     def vectors(self, ids: Ids) -> Matrix:
         """(n, dim) vector of each chunk in `ids`; rows of NaN for a chunk that has none (yet)."""
-        dim = self.tail.vectors.shape[1]
+        dim = self.tail.dim
         found = np.full((len(ids), dim), np.nan, dtype=np.float32)
         for place, gathered in self._located(ids):
             found[place] = gathered
@@ -141,7 +117,7 @@ class DenseIndex:
                 parts.append((place, segment.gather(rows)))
         place, rows = _lookup(self._tail_sorted, ids)
         if len(place):
-            parts.append((place, self.tail.vectors[self._tail_order[rows]]))
+            parts.append((place, self.tail.gather(self._tail_order[rows])))
         return parts
 
 
