@@ -35,6 +35,7 @@ from ragstone import Ragstone
 
 CLIENTS = 32
 RETRY_AFTER_S = 1.0
+STREAM_S = 90.0  # the service ends an answer after 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +284,8 @@ async def _streamed(url: str, number: int, *, until_s: float) -> list[bool]:
         kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         writer.write((head + kind).encode() + body)
-        answer = await reader.read()
+        async with asyncio.timeout(STREAM_S):
+            answer = await reader.read()
         writer.close()
         if answer.startswith(b"HTTP/1.1 200"):
             ended_well.append(b"event: done\n" in answer)
