@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -226,6 +227,24 @@ def test_merging_keeps_every_live_vector_and_drops_the_deleted_ones(tmp_path: Pa
         wanted = np.stack([embedder.embed_query(entry.text) for entry in entries])
         assert np.allclose(dense.vectors(ids), wanted, atol=1e-3)
         assert sum(len(text.split()) > 0 for text in embedder.embedded) == 300  # merging embeds nothing
+
+
+def test_what_waits_is_sealed_before_it_is_merged_and_sizes_fall_geometrically(tmp_path: Path) -> None:
+    embedder = HashingEmbedder()
+    with Ragstone(tmp_path, embedder=embedder) as engine:
+        last = 0
+        counts: list[int] = []
+        for number, size in enumerate((40, 90, 12, 12, 90, 30, 3)):
+            engine.add(texts(size, number), uris=[f"{number}-{n}" for n in range(size)])
+            seal(engine, embedder)
+            with engine._collection().catalog.reading() as db:
+                rows = vectors.segments(db)
+            made = max(row.id for row in rows) - last  # one of what waits, and one of those it is merged with
+            assert made == (1 if len(rows) == len(counts) + 1 else 2)
+            last += made
+            counts = sorted(row.count for row in rows)
+            assert all(larger > 2 * smaller for smaller, larger in pairwise(counts))
+        assert counts == [3, 30, 244]
 
 
 def test_an_unchanged_chunk_keeps_its_id_and_is_not_embedded_again(tmp_path: Path) -> None:

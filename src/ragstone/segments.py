@@ -37,9 +37,6 @@ from ragstone.types import Ids, StoredMatrix
 MERGE_RATIO = 2.0
 # Larger ones are left to `compact`: up to here a merge takes about two seconds (110k × 384, codes and all).
 MERGE_ROWS = 131_072
-# While vectors keep coming, fewer numbers than this (43,000 × 384) are scanned exactly, in 1.5 ms: learning codes takes
-# a second, which every small addition would pay again.
-SEAL_EXACT_NUMBERS = 1 << 24
 # Rows deleted from a segment before it is rewritten without them.
 DEAD_SHARE = 0.3
 # More segments than this, and a search pays for each: 0.2 ms for 100k vectors.
@@ -133,8 +130,16 @@ class SegmentStore:
     # -- sealing and merging -----------------------------------------------------------------------------
 
     def seal(self, identity: Identity) -> None:
-        """Turn the pending vectors into a segment, together with segments of similar size."""
-        self._rewrite(identity, _quick_plans, choose=self._to_merge)
+        """Turn the pending vectors into a segment, then merge it with those of similar size.
+
+        Two steps: a merge takes seconds in which every search compares each pending vector, and two thirds of a second
+        make them a segment that is searched in a tenth of the time.
+        """
+        with self._swapping:
+            self._rewrite(identity, _quick_plans, choose=lambda _rows, _dead: [])
+            rows, dead = self._readable()
+            if self._to_merge(rows, dead):
+                self._rewrite(identity, _quick_plans, choose=self._to_merge)
 
     def compaction_due(self, identity: Identity) -> bool:
         """Whether one segment in the place of all would be searched faster or take clearly less room."""
@@ -203,7 +208,7 @@ class SegmentStore:
         identity: Identity,
         plans: Callable[[int, int], list[Plan]],
         *,
-        choose: Callable[[list[SegmentRow], int, Ids], list[SegmentRow]] = lambda rows, _pending, _dead: rows,
+        choose: Callable[[list[SegmentRow], Ids], list[SegmentRow]] = lambda rows, _dead: rows,
         accept: Callable[[Segment], None] = lambda _: None,
         plan_change: Callable[[apsw.Connection], None] = lambda _: None,
     ) -> None:
@@ -213,7 +218,7 @@ class SegmentStore:
             rows, dead = self._readable()
             with self._catalog.reading() as db:
                 pending = vectors.pending_vectors(db, identity.dim)
-            rows = choose(rows, len(pending.chunk_ids), dead)
+            rows = choose(rows, dead)
             part = self._merged(identity, pending, rows, dead)
             self._swap(
                 identity,
@@ -242,17 +247,18 @@ class SegmentStore:
                 logger.warning("%s", error.message)
         return readable, dead
 
-    def _to_merge(self, rows: list[SegmentRow], pending: int, dead: Ids) -> list[SegmentRow]:
-        """The segments to rewrite with `pending` new rows: the smaller ones and those mostly deleted."""
+    def _to_merge(self, rows: list[SegmentRow], dead: Ids) -> list[SegmentRow]:
+        """The segments to make one of: the small ones, if there are several, and those mostly deleted."""
         chosen: list[SegmentRow] = []
-        size = pending
+        size, rewritten = 0, False
         for row in sorted(rows, key=lambda row: row.count):
             gone = len(np.intersect1d(self.open(row).chunk_ids, dead)) if len(dead) else 0
-            small = row.count <= MERGE_RATIO * size and row.count <= MERGE_ROWS
-            if small or gone > DEAD_SHARE * row.count:
+            mostly_deleted = gone > DEAD_SHARE * row.count
+            if not chosen or mostly_deleted or row.count <= min(MERGE_RATIO * size, MERGE_ROWS):
+                rewritten |= mostly_deleted or bool(chosen)
                 chosen.append(row)
                 size += row.count - gone
-        return chosen
+        return chosen if rewritten else []
 
     def _merged(
         self, identity: Identity, pending: vectors.PendingVectors, rows: list[SegmentRow], dead: Ids
@@ -381,8 +387,6 @@ def _plans_of(applied: Plan | None) -> Callable[[int, int], list[Plan]]:
 
 def _quick_plans(count: int, dim: int) -> list[Plan]:
     """Indexes built in seconds, for a segment that will be merged again; `compact` makes the better one."""
-    if count * dim <= SEAL_EXACT_NUMBERS:
-        return []
     return _recommended(min(count, FASTSCAN_VECTORS), dim)
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import faiss as _faiss
 import numpy as np
+import numpy.typing as npt
 
 from ragstone.index.building import build_index, search_parameters
+from ragstone.index.exact import best_scores
 from ragstone.index.plans import (
     USUAL_RECALL,
     Effort,
@@ -149,7 +151,8 @@ def build_fast(plan: Plan, vectors: StoredMatrix, exact: Any) -> FastIndex | Non
     index = build_index(plan, vectors, metric="cosine")
     refined = refine(index, exact)
     queries = sample_queries(vectors, SAMPLE_QUERIES)
-    tables = {k: _table(plan, refined, exact, queries, top_k=min(k, len(vectors))) for k in TOP_KS}
+    truth = best_scores(vectors, queries, max(TOP_KS))
+    tables = {k: _table(plan, refined, len(vectors), queries, truth[:, :k]) for k in TOP_KS}
     return FastIndex(plan, index, Calibration(tables))
 
 
@@ -197,11 +200,13 @@ def share_found(true: Scores, found: Scores) -> float:
     return float((found >= true[-1] - _TIE).sum()) / len(true)
 
 
-def _table(plan: Plan, refined: Any, exact: Any, queries: Matrix, *, top_k: int) -> tuple[Measured, ...]:
-    faiss.omp_set_num_threads(1)
-    truth, _ = exact.search(queries, top_k)
+def _table(
+    plan: Plan, refined: Any, count: int, queries: Matrix, truth: npt.NDArray[np.float32]
+) -> tuple[Measured, ...]:
+    """The efforts worth taking to find what is true: (q, top_k) scores of the nearest of `count` vectors."""
+    top_k = truth.shape[1]
     table: list[Measured] = []
-    for effort in efforts(plan, top_k=top_k, count=exact.ntotal):
+    for effort in efforts(plan, top_k=top_k, count=count):
         found, _ = refined.search(queries, top_k, params=refined_parameters(plan, effort, top_k=top_k))
         recall = float(np.mean([share_found(true, got) for true, got in zip(truth, found, strict=True)]))
         if not table or recall > table[-1].recall:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ragstone.errors import DamagedError
 from ragstone.index.building import takes_selector
+from ragstone.index.exact import add_rows, empty_index
 from ragstone.index.fast import FastIndex, read_fast, refine, refined_parameters
 from ragstone.index.mapped_lists import map_lists
 from ragstone.index.plans import Effort, Plan, fitted_effort
@@ -151,14 +152,12 @@ class Segment:
 
     def _best_of_parts(self, vector: Vector, top_k: int, rows: Rows) -> tuple[Rows, Scores]:
         """The best rows of each part of `rows`, compared by FAISS, which knows half precision."""
-        index = faiss.IndexScalarQuantizer(
-            self.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-        )
+        index = empty_index(self.vectors)
         best: list[tuple[Rows, Scores]] = []
         for start in range(0, len(rows), PICKED_AT_ONCE):
             part = rows[start : start + PICKED_AT_ONCE]
             index.reset()
-            index.add_sa_codes(self.vectors[part].view(np.uint8))
+            add_rows(index, self.vectors[part])
             places, scores = _found(index.search(vector[None, :], min(top_k, len(part))))
             best.append((part[places], scores))
         found, scores_of = zip(*best, strict=True)

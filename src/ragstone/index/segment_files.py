@@ -33,6 +33,7 @@ import numpy as np
 from ragstone.durable import sync, sync_tree
 from ragstone.errors import DamagedError, DiskFullError, StoreError
 from ragstone.index import mapped_lists
+from ragstone.index.exact import exact_index
 from ragstone.index.fast import build_first_good
 from ragstone.index.plans import Plan, bytes_per_vector
 from ragstone.types import Ids, Precision, StoredMatrix
@@ -119,7 +120,8 @@ def _write_files(
     model_id: str,
     plans: Sequence[Plan],
 ) -> bytes:
-    exact, codes = _exact_index(vectors)
+    codes: Any = np.ascontiguousarray(vectors, dtype=vectors.dtype.newbyteorder("<"))
+    exact = exact_index(codes)
     _write_index(exact, draft / INDEX_FILE)
     (draft / ROWS_FILE).write_bytes(chunk_ids.astype("<u8").tobytes())
     (draft / DOCUMENTS_FILE).write_bytes(document_ids.astype("<u8").tobytes())
@@ -148,20 +150,6 @@ def _write_files(
         "fast": None if fast is None else fast.to_json(),
     }
     return json.dumps(manifest, indent=1).encode()
-
-
-def _exact_index(vectors: StoredMatrix) -> tuple[Any, StoredMatrix]:
-    """The FAISS index whose codes are the vectors' own numbers, little-endian, and these."""
-    dim = vectors.shape[1]
-    if vectors.dtype == np.float32:
-        exact = faiss.IndexFlat(dim, faiss.METRIC_INNER_PRODUCT)
-    else:
-        half = faiss.ScalarQuantizer.QT_fp16
-        exact = faiss.IndexScalarQuantizer(dim, half, faiss.METRIC_INNER_PRODUCT)
-    exact.is_trained = True  # no training, no rounding twice
-    codes: Any = np.ascontiguousarray(vectors, dtype=vectors.dtype.newbyteorder("<"))
-    exact.add_sa_codes(codes.view(np.uint8).reshape(len(codes), -1))
-    return exact, codes
 
 
 def _write_index(index: Any, path: Path, lists_path: Path | None = None) -> None:

@@ -8,6 +8,7 @@ import faiss as _faiss
 import numpy as np
 import numpy.typing as npt
 
+from ragstone.index.exact import exact_index
 from ragstone.index.precision import single
 from ragstone.index.products import products
 from ragstone.types import Ids, Matrix, Scores, StoredMatrix, Vector
@@ -27,7 +28,7 @@ class Tail:
         self.document_ids = document_ids
         self._vectors = vectors
         halved = vectors.dtype.itemsize == 2
-        self._index: Any = _half_index(vectors) if halved and len(vectors) > SHORT_ROWS else None
+        self._index: Any = exact_index(vectors) if halved and len(vectors) > SHORT_ROWS else None
         self._widened: Matrix | None = None
         if self._index is None:
             self._widened = single(vectors) if halved else vectors.astype(np.float32, copy=False)
@@ -68,12 +69,3 @@ class Tail:
         faiss.omp_set_num_threads(1)  # of the calling thread, as in a segment
         scores, rows = self._index.search(vector[None, :], min(top_k, len(self)))
         return rows[0], scores[0]
-
-
-def _half_index(vectors: StoredMatrix) -> Any:
-    """FAISS's scan of (n, dim) float16 rows."""
-    index = faiss.IndexScalarQuantizer(
-        vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-    )
-    index.add_sa_codes(vectors.view(np.uint8))
-    return index
