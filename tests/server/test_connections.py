@@ -78,6 +78,15 @@ def test_the_next_request_on_a_connection_has_its_own_time(service: LiveService)
         assert raw.recv(4096).startswith(b"HTTP/1.1 408")
 
 
+def test_a_response_leaves_in_one_piece(service: LiveService) -> None:
+    with closing(_connected(service)) as raw:
+        for _ in range(50):
+            raw.sendall(HEAD + b"\r\n")
+            said = raw.recv(4096)
+            assert said.startswith(b"HTTP/1.1 200")
+            assert said.endswith(b"}")
+
+
 @pytest.mark.parametrize("sends_on", [True, False])
 def test_the_rest_of_a_refused_body_is_not_waited_for(service: LiveService, *, sends_on: bool) -> None:
     with closing(_connected(service)) as raw:

@@ -1,4 +1,4 @@
-"""uvicorn's connections, with a limit on everything that it lets wait for ever.
+"""uvicorn's connections, with a limit on everything that it lets wait for ever, and responses that leave in one piece.
 
 uvicorn keeps a connection that sends half a request, or reads nothing, for as long as it is open. Here a request's head
 has a time to be whole, an unread response has to go on being taken, a refused body is not read to its end, and when
@@ -11,12 +11,13 @@ import asyncio
 import contextvars
 import socket
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 SEND_BUFFER_BYTES = 256 * 1024  # what the kernel keeps for a reader; by itself it would take up to 4 MB
+HELD_BYTES = 64 * 1024  # more is passed on at once, so that a slow reader is noticed
 MIN_READ_RATE = 1024  # bytes a second that a reader has to take once its buffers are full
 NEW_S = 1.0  # a client sends its request with the first packet; a busy loop reads it a little later
 
@@ -33,13 +34,48 @@ class ConnectionLimits:
     connections: int = 400  # twice that, the most there can be, is below the usual limit of 1024 open files
 
 
+class OnePiece:
+    """A transport that sends what is written in one turn of the event loop together.
+
+    uvicorn writes the head of a response, then its body: two calls into the kernel, two packets, and a client that is
+    woken for half a response.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = bytearray()
+
+    def write(self, data: bytes) -> None:
+        """Send `data` with what else is written in this turn."""
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held += data
+        if len(self._held) >= HELD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send it now."""
+        held, self._held = self._held, bytearray()
+        if held:
+            self._transport.write(held)
+
+    def close(self) -> None:
+        """Send what is held, and close."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Connection(H11Protocol):
     """One connection, watched by two timers: one until a request's head is whole, one while the reader is slow."""
 
     limits: ClassVar[ConnectionLimits] = ConnectionLimits()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, OnePiece(transport, self.loop)))
         # What a request sets for itself, a deadline say, is its own. But its task has asyncio read on after a large
         # body, and begins the request that came behind: without this they would go on with what it had set.
         self._context = contextvars.copy_context()
