@@ -114,6 +114,12 @@ def _seal(engine: Ragstone) -> None:
         collection.seal()
 
 
+def _wait_with_more(folder: Path) -> None:
+    """As many vectors that wait as the segment has: sealed, they are merged with it."""
+    with opened(folder) as engine:
+        put(engine, _MORE)
+
+
 def _break(folder: Path) -> None:
     """What kills and a bad disk leave: a draft, a damaged segment, a keyword index that is behind."""
     home = folder / "data" / "collections" / "default"
@@ -150,6 +156,7 @@ class Operation:
 _NEW, _UPDATED = _named("new", 4), {name: text_of(name, 1) for name in ("old:3", "old:9", "tail:0")}
 _GONE = ("old:4", "tail:1", "old:5")
 _WITHOUT_GONE = {name: text for name, text in BEFORE.items() if name not in _GONE}
+_MORE = _named("more", 12)
 _BEHIND = {**BEFORE, "behind:0": text_of("behind:0")}
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -163,6 +170,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "update": Operation(lambda engine, _: put(engine, _UPDATED), after={**BEFORE, **_UPDATED}),
     "delete": Operation(lambda engine, _: engine.delete(_GONE), after=_WITHOUT_GONE),
     "seal": Operation(lambda engine, _: _seal(engine)),
+    "merge": Operation(
+        lambda engine, _: _seal(engine),
+        after={**BEFORE, **_MORE},
+        before={**BEFORE, **_MORE},
+        prepare=_wait_with_more,
+    ),
     "compact": Operation(lambda engine, _: engine.compact()),
     "apply_plan": Operation(
         lambda engine, _: engine.apply_plan(make_plan("IVF,PQ,FastScan", dim=_DIM), recall=RECALL)
