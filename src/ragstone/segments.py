@@ -136,10 +136,10 @@ class SegmentStore:
         make them a segment that is searched in a tenth of the time.
         """
         with self._swapping:
-            self._rewrite(identity, _quick_plans, choose=lambda _rows, _dead: [])
-            rows, dead = self._readable()
-            if self._to_merge(rows, dead):
-                self._rewrite(identity, _quick_plans, choose=self._to_merge)
+            self._rewrite(identity, _quick_plans, choose=lambda _: [])
+            chosen = self._to_merge(*self._readable())
+            if chosen:
+                self._rewrite(identity, _quick_plans, choose=lambda _: chosen)
 
     def compaction_due(self, identity: Identity) -> bool:
         """Whether one segment in the place of all would be searched faster or take clearly less room."""
@@ -208,7 +208,7 @@ class SegmentStore:
         identity: Identity,
         plans: Callable[[int, int], list[Plan]],
         *,
-        choose: Callable[[list[SegmentRow], Ids], list[SegmentRow]] = lambda rows, _dead: rows,
+        choose: Callable[[list[SegmentRow]], list[SegmentRow]] = lambda rows: rows,
         accept: Callable[[Segment], None] = lambda _: None,
         plan_change: Callable[[apsw.Connection], None] = lambda _: None,
     ) -> None:
@@ -218,7 +218,7 @@ class SegmentStore:
             rows, dead = self._readable()
             with self._catalog.reading() as db:
                 pending = vectors.pending_vectors(db, identity.dim)
-            rows = choose(rows, dead)
+            rows = choose(rows)
             part = self._merged(identity, pending, rows, dead)
             self._swap(
                 identity,

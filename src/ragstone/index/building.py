@@ -17,8 +17,8 @@ faiss: Any = _faiss  # its stubs lack half of what is used here
 _POINTS_PER_CENTROID = 64
 # Rows that code books of 256 entries are learned from, as FAISS samples them, and books of 16 in lists.
 _CODEBOOK_ROWS = 65_536
-# Books of 16 entries alone: of more FAISS would sample twice as many, after copying each part of each row, for the same
-# recall within its noise and thrice the time (.22 s of two cores' one; 16,000 to 153,000 × 384).
+# Books of 16 entries alone: of more rows FAISS would sample 4,096, after copying each part of each row, for the same
+# recall within its noise and two or three times the time (.22 s; 16,000 to 153,000 × 384).
 _SMALL_CODEBOOK_ROWS = 2_048
 # OPQ as FAISS defaults it (50 rotations of 25-step k-means) ran for minutes on 20k × 384 (FEATURES, traps).
 _OPQ_ROWS = 16_384

@@ -26,6 +26,7 @@ from ragstone.index.plans import (
     is_exact,
     plan_from_json,
 )
+from ragstone.index.threads import use_one_thread
 from ragstone.types import Matrix, Scores, StoredMatrix
 
 faiss: Any = _faiss  # its stubs lack half of what is used here
@@ -145,9 +146,7 @@ def build_fast(plan: Plan, vectors: StoredMatrix, exact: Any) -> FastIndex | Non
     plan, _ = fitted(plan, count=len(vectors), dim=vectors.shape[1])
     if is_exact(plan):
         return None
-    faiss.omp_set_num_threads(
-        1
-    )  # the other cores search meanwhile; two threads on a busy box cost 3 to 27 times
+    use_one_thread()
     index = build_index(plan, vectors, metric="cosine")
     refined = refine(index, exact)
     queries = sample_queries(vectors, SAMPLE_QUERIES)

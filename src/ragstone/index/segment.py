@@ -34,6 +34,7 @@ from ragstone.index.segment_files import (
     Manifest,
 )
 from ragstone.index.selection import Mask, Rows, Selection
+from ragstone.index.threads import use_one_thread
 from ragstone.types import Ids, Matrix, Scores, StoredMatrix, Vector
 
 faiss: Any = _faiss  # its stubs lack half of what is used here
@@ -112,8 +113,7 @@ class Segment:
         At least `recall` of the true best are among them on average, all at 1.0; exactly `top_k` where so
         many rows may be.
         """
-        # One OpenMP thread per query: two on a busy box cost 4× (DESIGN). The setting is per calling thread.
-        faiss.omp_set_num_threads(1)
+        use_one_thread()
         wanted = min(top_k, self.count)
         if among is None:
             effort = self._effort(wanted, recall)

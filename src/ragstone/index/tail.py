@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import faiss as _faiss
 import numpy as np
 import numpy.typing as npt
 
 from ragstone.index.exact import exact_index
 from ragstone.index.precision import single
 from ragstone.index.products import products
+from ragstone.index.threads import use_one_thread
 from ragstone.types import Ids, Matrix, Scores, StoredMatrix, Vector
-
-faiss: Any = _faiss  # its stubs lack half of what is used here
 
 # As many as a run leaves behind are kept in single precision, and all are compared. While a segment is being built
 # there are 16,384: each search would read 25 MB, and several at once wait for the memory.
@@ -66,6 +64,6 @@ class Tail:
             return among, products(self.gather(among), vector)
         if self._widened is not None:
             return np.arange(len(self)), products(self._widened, vector)
-        faiss.omp_set_num_threads(1)  # of the calling thread, as in a segment
+        use_one_thread()
         scores, rows = self._index.search(vector[None, :], min(top_k, len(self)))
         return rows[0], scores[0]
