@@ -112,12 +112,12 @@ def test_a_store_opens_and_searches_on_a_disk_without_a_free_byte(small_disk: Pa
 
 
 def test_a_disk_that_fills_while_a_segment_is_sealed_loses_nothing(small_disk: Path) -> None:
-    rows = vectors(1025, dim=4096)  # sealing writes 8.4 MB, and 1,024 rows are what makes a run seal
+    rows = vectors(1025, dim=3700)  # sealing writes 7.6 MB, and 1,024 rows are what makes a run seal
     texts = [f"text {number}" for number in range(1025)]
     uris = [f"t:{number}" for number in range(1025)]
     with Ragstone(small_disk / "data") as engine:
         engine.add(texts[:1000], uris=uris[:1000], vectors=rows[:1000])
-        ballast = fill(small_disk, leave_bytes=9 << 20)
+        ballast = fill(small_disk, leave_bytes=17 << 19)
         with pytest.raises(DiskFullError, match=r"sealing 1,025 vectors needs 9 MiB, 8 MiB are free"):
             engine.add(texts[1000:], uris=uris[1000:], vectors=rows[1000:])
         found = engine.search("text", mode="dense", vector=rows[7], top_k=1).hits

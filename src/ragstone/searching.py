@@ -151,7 +151,7 @@ def _allowed(collection: Collection, filter_text: str | None) -> Ids | None:
 
 def _hits(collection: Collection, ranking: Ranking) -> tuple[Hit, ...]:
     """Those of the ranking that have not been deleted since the snapshot."""
-    with collection.catalog.reading() as db:
+    with collection.catalog.reading_once() as db:
         return documents.hits(
             db, ranking.ids.tolist(), ranking.scores.tolist(), ranking.sources, collection=collection.name
         )

@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import threading
@@ -106,8 +107,9 @@ def _require_room(folder: Path, vectors: StoredMatrix, plans: Sequence[Plan]) ->
     needed = int((vectors.nbytes + fast) * 1.1) + 16 * rows + (1 << 20)
     free = shutil.disk_usage(folder).free
     if free < needed:
+        needed_mib = math.ceil(needed / (1 << 20))
         raise DiskFullError(
-            f"sealing {rows:,} vectors needs {needed >> 20} MiB, {free >> 20} MiB are free at {folder}",
+            f"sealing {rows:,} vectors needs {needed_mib} MiB, {free >> 20} MiB are free at {folder}",
             hint="free some space and run the same command again; nothing acknowledged was lost",
         )
 

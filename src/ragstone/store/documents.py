@@ -18,7 +18,7 @@ import numpy as np
 from ragstone.errors import NotFoundError
 from ragstone.store.filters import compile_filter
 from ragstone.store.keyword_tail import KeywordEntry
-from ragstone.store.sql import first, row, rows
+from ragstone.store.sql import first, row, rows, rows_at_once
 from ragstone.store.storing import embedding_key
 from ragstone.types import DocumentInfo, Hit, Ids
 
@@ -160,9 +160,11 @@ def hits(
     collection: str,
 ) -> tuple[Hit, ...]:
     """Scored chunks with what a hit shows of them, in the order of `chunk_ids`; those deleted since are left out."""
-    query = (
-        "SELECT c.id, d.uri, d.title, c.tile, c.tile_start, c.start, c.end, c.page, c.time_s, c.headings,"
-        f" d.metadata FROM chunks c JOIN documents d ON d.id = c.document_id WHERE c.id IN {_GIVEN_IDS}"
+    rows_found = rows_at_once(
+        db,
+        "c.id, d.uri, d.title, c.tile, c.tile_start, c.start, c.end, c.page, c.time_s, c.headings, d.metadata",
+        f"FROM chunks c JOIN documents d ON d.id = c.document_id WHERE c.id IN {_GIVEN_IDS}",
+        (json.dumps(chunk_ids),),
     )
     score_of = dict(zip(chunk_ids, scores, strict=True))
     found = {
@@ -182,9 +184,7 @@ def hits(
             metadata={} if metadata == "{}" else json.loads(metadata),
             collection=collection,
         )
-        for id_, uri, title, tile, tile_start, start, end, page, time_s, headings, metadata in db.execute(
-            query, (json.dumps(chunk_ids),)
-        )
+        for id_, uri, title, tile, tile_start, start, end, page, time_s, headings, metadata in rows_found
     }
     return tuple(found[id_] for id_ in chunk_ids if id_ in found)
 
