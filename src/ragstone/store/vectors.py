@@ -152,9 +152,13 @@ def vector_removals(db: apsw.Connection) -> int:
 
 
 def segments(db: apsw.Connection) -> list[SegmentRow]:
-    """The live segments, oldest first."""
+    """The live segments, oldest first. Raises `TypeError` for a row that no schema allows: the catalog is damaged."""
     query = "SELECT id, name, count, manifest_sha256 FROM segments ORDER BY id"
-    return [SegmentRow(*fields) for fields in rows(db, query)]
+    found = [SegmentRow(*fields) for fields in rows(db, query)]
+    for segment in found:
+        if not (isinstance(segment.name, str) and isinstance(segment.count, int)):
+            raise TypeError(f"segment {segment.id} is named {segment.name!r} and has {segment.count!r} rows")
+    return found
 
 
 def tombstones(db: apsw.Connection) -> Ids:
