@@ -8,7 +8,11 @@ bad copy leaves after a restart.
 from __future__ import annotations
 
 import random
+import re
+from contextlib import closing
 from pathlib import Path
+
+import apsw
 
 KINDS = ("flip", "cut", "zero", "swap", "extend", "noise", "remove")
 _SECTOR = 512  # what a disk loses at once
@@ -49,3 +53,38 @@ def damage(path: Path, kind: str, choice: random.Random) -> bool:
         data[first], data[second] = data[second], data[first]
     replace_bytes(path, data)
     return bytes(data) != before
+
+
+def forbidden_values(catalog: Path) -> list[tuple[str, str, str]]:
+    """Table, column and, as SQL, a value that the schema does not allow there: all that there are."""
+    columns = (
+        'SELECT t.name, c.name, c.type, c."notnull", c.pk FROM pragma_table_list t, pragma_table_info(t.name) c'
+        " WHERE t.strict"
+    )
+    found = []
+    with closing(apsw.Connection(str(catalog))) as db:
+        for table, column, kind, not_null, key in db.execute(columns):
+            values = {"NULL": not_null and not key, "x'00ff80'": kind != "BLOB", "'x'": kind != "TEXT"}
+            if not (key and kind == "INTEGER"):  # a row's number, which is not among its values
+                found += [(str(table), str(column), value) for value, wrong in values.items() if wrong]
+    return found
+
+
+def break_schema(catalog: Path, table: str, column: str, value: str) -> bool:
+    """Put a value that the schema does not allow into all rows of a table, as damage may; whether it has any."""
+
+    def declare(sql: object) -> None:
+        with closing(apsw.Connection(str(catalog))) as db:
+            db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
+            db.pragma("writable_schema", True)
+            db.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", (str(sql), table))
+
+    with closing(apsw.Connection(str(catalog))) as db:
+        (declared,) = db.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchall()[0]
+    loose = re.sub(r"--[^\n]*|NOT NULL|\bSTRICT\b,?", "", str(declared)).rstrip().rstrip(",")
+    declare(re.sub(rf"\b{column}(\s+)(TEXT|INTEGER|REAL|BLOB)\b", rf"{column}\1", loose))
+    with closing(apsw.Connection(str(catalog))) as db:
+        db.execute(f"UPDATE OR IGNORE {table} SET {column} = {value}")
+        changed = db.changes() > 0
+    declare(declared)
+    return changed

@@ -8,16 +8,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from damage import break_schema
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone
 from ragstone.collection import RETRY_S
-from ragstone.errors import DiskFullError, LockedError, StoreError
+from ragstone.errors import DamagedError, DiskFullError, LockedError, StoreError
+from ragstone.index.plans import make_plan
 from ragstone.store import catalog
 from ragstone.types import Degraded, Matrix, SearchMode, Vector
 
@@ -172,6 +174,7 @@ def test_whichever_file_does_not_fit_the_same_call_succeeds_once_it_does(
 
 INDEX = """
 import sys, time
+from damage import break_schema
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone
 from ragstone.errors import LockedError
@@ -294,3 +297,45 @@ def test_the_second_engine_in_a_process_is_refused_too(tmp_path: Path) -> None:
         one.add(["harbour"], uris=["a"])
         with one._collection().writing(), pytest.raises(LockedError, match=str(os.getpid())):
             two.delete(["a"])
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "use", "fault"),
+    [
+        ("segments", "name", "NULL", lambda engine: engine.search("lantern"), "NoneType for SegmentRow.name"),
+        ("documents", "title", "NULL", lambda engine: engine.search("lantern"), "NoneType for Hit.title"),
+        (
+            "documents",
+            "format",
+            "x'00ff'",
+            lambda engine: engine.documents(),
+            "bytes for DocumentInfo.format",
+        ),
+        (
+            "chunks",
+            "tile",
+            "x'00ff'",
+            lambda engine: engine.document("text:1"),
+            "non-TEXT value in chunks.tile",
+        ),
+        ("counters", "value", "NULL", lambda engine: engine.delete(["text:1"]), "the counter [a-z_]* is"),
+        ("plans", "plan", "NULL", lambda engine: engine.applied_plan(), "NULL value in plans.plan"),
+        ("votes", "value", "'x'", lambda engine: engine.votes(), "str for Vote.value"),
+        ("votes", "vector", "'x'", lambda engine: engine.search("lantern"), "has not 16 numbers"),
+        ("identity", "value", "'x'", lambda engine: engine.stats(), "the identity is"),
+    ],
+)
+def test_a_row_that_no_schema_allows_is_refused_and_blamed_on_the_catalog(
+    tmp_path: Path, table: str, column: str, value: str, use: Callable[[Ragstone], object], fault: str
+) -> None:
+    with Ragstone(tmp_path / "data", embedder=HashingEmbedder(dim=16)) as engine:
+        engine.add([f"the lantern of house {n}" for n in range(20)], uris=[f"text:{n}" for n in range(20)])
+        engine.apply_plan(make_plan("Flat", dim=16), recall=0.9)
+        engine.vote("lantern", engine.search("lantern").hits[0].id)
+    assert break_schema(tmp_path / "data/collections/default/catalog.sqlite", table, column, value)
+    with (
+        Ragstone(tmp_path / "data", embedder=HashingEmbedder(dim=16)) as engine,
+        pytest.raises(DamagedError, match=rf"catalog\.sqlite is damaged: .*{fault}") as error,
+    ):
+        use(engine)
+    assert "restore it from a backup" in error.value.hint

@@ -187,7 +187,7 @@ class SegmentStore:
             applied = vectors.plans(db)
         if not applied:
             raise InputError("no plan was applied to this collection, there is nothing to go back to")
-        before = plan_from_json(json.loads(applied[-2]), dim=identity.dim) if len(applied) > 1 else None
+        before = plan_from_json(applied[-2], dim=identity.dim) if len(applied) > 1 else None
         self._rewrite(identity, _plans_of(before), plan_change=vectors.pop_plan)
         return before
 
@@ -201,7 +201,7 @@ class SegmentStore:
         with self._catalog.reading() as db:
             applied = vectors.plans(db)
             dim = vectors.dimension(db)
-        return plan_from_json(json.loads(applied[-1]), dim=dim) if applied else None
+        return plan_from_json(applied[-1], dim=dim) if applied else None
 
     def _rewrite(
         self,

@@ -3,10 +3,10 @@
     python -m tests.crash.damaged_files [--tries N] [--files derived|catalog|all] [--seed S]
 
 Each try damages one file (a bit flipped, a sector zeroed or overwritten, cut, grown, sectors exchanged,
-removed) and opens the store in a process of its own with a time limit. What is derived must be mended: after
-`repair` every answer is the one before the damage, and until then an answer is right, says that it is
-degraded, or is an error of ours. A damaged catalog cannot be mended: answers are right, or an error names the
-next step, or `verify` reports the damage.
+removed, in the catalog also values of a type that its schema forbids) and opens the store in a process of its
+own with a time limit. What is derived must be mended: after `repair` every answer is the one before the
+damage, and until then an answer is right, says that it is degraded, or is an error of ours. A damaged catalog
+cannot be mended: answers are right, or an error names the next step, or `verify` reports the damage.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from crash.children import Board, in_child
 from crash.command import Attempt, BrokenPromiseError, Try, main
 from crash.operations import EVERYWHERE, MODES, SEALED, TAIL, build, opened, present, put, text_of, word
-from damage import KINDS, damage
+from damage import KINDS, break_schema, damage, forbidden_values
 from ragstone import Ragstone
 from ragstone.errors import RagstoneError
 
@@ -141,10 +141,15 @@ def prepare(shared: Path, given: argparse.Namespace) -> Attempt:
         in_catalog = [path for path in files if path.name.startswith("catalog")]
         if given.files != "all":
             files = in_catalog if given.files == "catalog" else [p for p in files if p not in in_catalog]
-        path, kind = one.choice.choice(files), one.choice.choice(KINDS)
+        path = one.choice.choice(files)
+        kind = one.choice.choice((*KINDS, "value") if path.name == "catalog.sqlite" else KINDS)
         if kind == "remove" and path in in_catalog and path.name == "catalog.sqlite":
             kind = "zero"  # without its catalog there is no collection, which is not damage
-        changed = damage(path, kind, one.choice)
+        if kind == "value":
+            table, column, value = one.choice.choice(forbidden_values(path))
+            changed = break_schema(path, table, column, value)
+        else:
+            changed = damage(path, kind, one.choice)
         ended = in_child(_judge(folder, wanted, is_catalog=path in in_catalog), limit_s=LIMIT_S)
         where = f"{kind} {path.relative_to(home)} of {origin.name}"
         facts = [line.split()[0] for line in ended.checked(where) if not line.startswith("detail")]

@@ -16,12 +16,14 @@ IDS = st.integers(1, 40)
     allowed=st.sets(IDS),
     dead=st.sets(st.integers(0, 299)),
     repeated=st.sampled_from([1, 400]),
+    stray=st.sampled_from([0, 2**40, 2**63 - 41]),
 )
 def test_rows_of_documents_are_those_of_a_plain_look_at_each(
-    documents: list[int], allowed: set[int], dead: set[int], repeated: int
+    documents: list[int], allowed: set[int], dead: set[int], repeated: int, stray: int
 ) -> None:
-    """`repeated`: so many rows a document that few documents are looked up one by one."""
-    given_ids = np.array(sorted(allowed), np.int64)
+    """`repeated`: so many rows a document that few documents are looked up one by one; `stray`: far from the others."""
+    documents = [id_ + stray * (id_ % 7 == 6) for id_ in documents]
+    given_ids = np.array(sorted(id_ + stray * (id_ % 7 == 6) for id_ in allowed), np.int64)
     mask = np.array([row not in dead for row in range(len(documents))] * repeated, bool)
     for ordered in (False, True):
         ids = np.repeat(np.array(sorted(documents) if ordered else documents, np.int64), repeated)

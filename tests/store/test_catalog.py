@@ -127,6 +127,11 @@ def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path, dama
     assert path.read_bytes() == damage
 
 
+def test_a_wrong_value_in_a_sound_catalog_is_not_blamed_on_damage(catalog: Catalog) -> None:
+    with pytest.raises(TypeError, match="NoneType"), catalog.reading():
+        len(None)  # type: ignore[arg-type]
+
+
 def test_a_closed_catalog_says_so(tmp_path: Path) -> None:
     catalog = Catalog.open(tmp_path / "c.sqlite")
     catalog.close()

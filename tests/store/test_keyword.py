@@ -132,6 +132,13 @@ def test_replaying_the_same_changes_changes_nothing(tmp_path: Path) -> None:
         assert index.sequence == 2
 
 
+def test_all_ids_are_told_however_far_apart_they_are(tmp_path: Path) -> None:
+    first = 100_000_000  # after a gap, more than are looked at in one step
+    ids = [1, 2, *range(first, first + 140_000, 2), 2**63 - 1]
+    index = filled(tmp_path, dict.fromkeys(ids, "wing"))
+    assert index.chunk_ids().tolist() == ids
+
+
 def test_the_sequence_is_that_of_the_last_commit_and_0_when_new(tmp_path: Path) -> None:
     index = KeywordIndex.open(tmp_path / "keyword", writable=True)
     assert index.sequence == 0

@@ -15,6 +15,8 @@ Mask: TypeAlias = npt.NDArray[np.bool_]  # (count,) which rows may be given
 
 # Looking documents up one by one costs as much as a table of all of them from this many rows a document on.
 _ROWS_PER_LOOKUP = 250
+# What a table of all documents may take: ids are never reused, and a damaged one may be the highest there is.
+_TABLE_BYTES = 1 << 28
 
 
 class Selection:
@@ -67,7 +69,10 @@ def of_documents(document_ids: Ids, allowed: Ids, *, ordered: bool) -> Selection
         lengths = np.searchsorted(document_ids, allowed, "right") - starts
         ends = np.cumsum(lengths)
         return Selection(count, rows=np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1]))
+    highest = max(int(allowed[-1]), int(document_ids.max()))
+    if highest > _TABLE_BYTES:
+        return Selection(count, mask=np.isin(document_ids, allowed, kind="sort"))
     # Document ids are dense integers, so a table of them is smaller than the rows and one gather answers.
-    table = np.zeros(max(int(allowed[-1]), int(document_ids.max())) + 1, dtype=bool)
+    table = np.zeros(highest + 1, dtype=bool)
     table[allowed] = True
     return Selection(count, mask=table[document_ids])

@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 
 from ragstone.store import counters, storing
-from ragstone.store.sql import first, row, rows
+from ragstone.store.sql import as_declared, first, row, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ def _entry(fields: tuple[Any, ...]) -> MemoryEntry:
         document_id, chunk_id, tier, importance, created_s, last_accessed_s, access_count, expires_s, source, tags,
         superseded_by, loop, refreshed, text,
     ) = fields  # fmt: skip
-    return MemoryEntry(
+    entry = MemoryEntry(
         id=entry_id(document_id),
         text=text,
         tier=tier,
@@ -247,3 +247,4 @@ def _entry(fields: tuple[Any, ...]) -> MemoryEntry:
         document_id=document_id,
         chunk_id=chunk_id,
     )
+    return as_declared(entry)

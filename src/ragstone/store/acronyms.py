@@ -14,7 +14,7 @@ from typing import NamedTuple
 import apsw
 
 from ragstone.store import counters
-from ragstone.store.sql import any_row, rows
+from ragstone.store.sql import any_row, as_declared, rows
 
 # Rows looked at for one word: a term that more documents define is as well known from so many.
 ROWS_MAX = 512
@@ -55,7 +55,7 @@ def known(db: apsw.Connection, keys: Sequence[int], *, column: str) -> dict[int,
         (json.dumps(keys),),
     )
     query = f"SELECT short_key, long_key, short, long, also_a_word FROM acronyms WHERE {column} = ? LIMIT {ROWS_MAX}"
-    return {key: [Acronym(*found) for found in rows(db, query, (key,))] for (key,) in list(held)}
+    return {key: [as_declared(Acronym(*found)) for found in rows(db, query, (key,))] for (key,) in list(held)}
 
 
 def of_documents(db: apsw.Connection) -> Iterator[tuple[int, set[Acronym]]]:

@@ -22,6 +22,7 @@ import apsw
 
 from ragstone.errors import DamagedError, DiskFullError, MismatchError, RagstoneError, StoreError
 from ragstone.store.schema import migrate
+from ragstone.store.sql import DamagedRowError
 from ragstone.types import Precision
 
 if TYPE_CHECKING:
@@ -171,9 +172,10 @@ class Catalog:
             OverflowError,
             AttributeError,
             apsw.SQLError,
+            apsw.ConstraintError,
         ) as error:
             with closing(_connect(self._path)) as db:
-                fault = str(db.pragma("quick_check(1)"))
+                fault = str(db.pragma("quick_check", 1))
             if fault == "ok":
                 raise
             raise DamagedError(
@@ -252,9 +254,11 @@ def _identity(db: apsw.Connection) -> Identity | None:
     if not rows:
         return None
     precision: Precision = "float32" if rows.get("precision") == "float32" else "float16"
-    return Identity(
-        rows["model_id"], int(rows["dim"]), rows["metric"], int(rows["chunker_version"]), precision
-    )
+    try:
+        dim, chunker_version = int(rows["dim"]), int(rows["chunker_version"])
+        return Identity(rows["model_id"], dim, rows["metric"], chunker_version, precision)
+    except (KeyError, ValueError) as error:
+        raise DamagedRowError(f"the identity is {rows}") from error
 
 
 def _casefold(*values: SQLiteValue) -> SQLiteValue:
@@ -323,7 +327,13 @@ def translated(path: Path) -> Iterator[None]:
             f"no space left at {path.parent}",
             hint="free some space and run the same command again; nothing acknowledged was lost",
         ) from error
-    except (apsw.CorruptError, apsw.NotADBError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (
+        DamagedRowError,
+        apsw.CorruptError,
+        apsw.NotADBError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+    ) as error:
         raise DamagedError(
             f"the catalog {path} is damaged: {error}",
             hint="restore it from a backup; `ragstone doctor` says what else is wrong",

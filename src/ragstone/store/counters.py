@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import apsw
 
-from ragstone.store.sql import row
+from ragstone.store.sql import DamagedRowError, first
 
 
 def value(db: apsw.Connection, name: str) -> int:
     """The number of that name, which the schema put there."""
-    return int(row(db, "SELECT value FROM counters WHERE name = ?", (name,))[0])
+    found = first(db, "SELECT value FROM counters WHERE name = ?", (name,))
+    if found is None or not isinstance(found[0], int):
+        raise DamagedRowError(f"the counter {name} is {found}")
+    return found[0]
 
 
 def advance(db: apsw.Connection, name: str) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from ragstone.errors import NotFoundError
 from ragstone.store.filters import compile_filter
 from ragstone.store.keyword_tail import KeywordEntry
-from ragstone.store.sql import first, row, rows, rows_at_once
+from ragstone.store.sql import as_declared, first, row, rows, rows_at_once
 from ragstone.store.storing import embedding_key
 from ragstone.types import DocumentInfo, Hit, Ids
 
@@ -73,7 +73,7 @@ def states_below(db: apsw.Connection, root_uri: str) -> dict[str, DocumentState]
         " WHERE uri = ? OR (uri >= ? AND uri < ?)",
         _range_below(root_uri),
     )
-    return {uri: DocumentState(*state) for uri, *state in found}
+    return {uri: as_declared(DocumentState(*state)) for uri, *state in found}
 
 
 def failures_below(db: apsw.Connection, root_uri: str) -> dict[str, KnownFailure]:
@@ -83,7 +83,7 @@ def failures_below(db: apsw.Connection, root_uri: str) -> dict[str, KnownFailure
         "SELECT uri, size_bytes, modified_ns, code, message FROM failures WHERE uri = ? OR (uri >= ? AND uri < ?)",
         _range_below(root_uri),
     )
-    return {uri: KnownFailure(*fields) for uri, *fields in found}
+    return {uri: as_declared(KnownFailure(*fields)) for uri, *fields in found}
 
 
 def _range_below(root_uri: str) -> tuple[str, str, str]:
@@ -128,7 +128,7 @@ def document_info(db: apsw.Connection, document_id: int) -> DocumentInfo:
 
 def _info(fields: tuple[Any, ...]) -> DocumentInfo:
     *facts, metadata = fields
-    return DocumentInfo(*(*facts, json.loads(metadata)))
+    return as_declared(DocumentInfo(*(*facts, json.loads(metadata))))
 
 
 def document_text(db: apsw.Connection, document_id: int) -> str:
@@ -186,7 +186,7 @@ def hits(
         )
         for id_, uri, title, tile, tile_start, start, end, page, time_s, headings, metadata in rows_found
     }
-    return tuple(found[id_] for id_ in chunk_ids if id_ in found)
+    return tuple(as_declared(found[id_]) for id_ in chunk_ids if id_ in found)
 
 
 def titled_texts(db: apsw.Connection, chunk_ids: Sequence[int]) -> dict[int, tuple[str, str]]:

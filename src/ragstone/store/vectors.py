@@ -16,7 +16,7 @@ import apsw
 import numpy as np
 
 from ragstone.store import counters
-from ragstone.store.sql import first, rows
+from ragstone.store.sql import DamagedRowError, as_declared, first, rows
 from ragstone.types import Ids, Matrix, Precision, StoredMatrix
 
 
@@ -136,13 +136,15 @@ def pending_vectors(db: apsw.Connection, dim: int, after_sequence: int = 0) -> P
         " WHERE sequence > ? ORDER BY sequence"
     )
     found = list(rows(db, query, (after_sequence,)))
+    kept = _number(precision(db))
+    for sequence, *_, vector in found:
+        if len(vector) != dim * kept.itemsize:
+            raise DamagedRowError(f"pending vector {sequence} has {len(vector)} bytes")
     return PendingVectors(
         last_sequence=found[-1][0] if found else after_sequence,
         chunk_ids=np.array([fields[1] for fields in found], dtype=np.int64),
         document_ids=np.array([fields[2] for fields in found], dtype=np.int64),
-        vectors=np.frombuffer(b"".join(fields[3] for fields in found), _number(precision(db))).reshape(
-            len(found), dim
-        ),
+        vectors=np.frombuffer(b"".join(fields[3] for fields in found), kept).reshape(len(found), dim),
     )
 
 
@@ -152,13 +154,9 @@ def vector_removals(db: apsw.Connection) -> int:
 
 
 def segments(db: apsw.Connection) -> list[SegmentRow]:
-    """The live segments, oldest first. Raises `TypeError` for a row that no schema allows: the catalog is damaged."""
+    """The live segments, oldest first."""
     query = "SELECT id, name, count, manifest_sha256 FROM segments ORDER BY id"
-    found = [SegmentRow(*fields) for fields in rows(db, query)]
-    for segment in found:
-        if not (isinstance(segment.name, str) and isinstance(segment.count, int)):
-            raise TypeError(f"segment {segment.id} is named {segment.name!r} and has {segment.count!r} rows")
-    return found
+    return [as_declared(SegmentRow(*fields)) for fields in rows(db, query)]
 
 
 def tombstones(db: apsw.Connection) -> Ids:
@@ -226,9 +224,9 @@ def drop_doubled(db: apsw.Connection, sealed: Ids) -> None:
     counters.advance(db, "vector_removals")
 
 
-def plans(db: apsw.Connection) -> list[str]:
-    """The plans applied to the collection, as JSON, oldest first; none: chosen by size."""
-    return [str(plan) for (plan,) in rows(db, "SELECT plan FROM plans ORDER BY id")]
+def plans(db: apsw.Connection) -> list[object]:
+    """The plans applied to the collection, as `Plan.to_json` gave them, oldest first; none: chosen by size."""
+    return [json.loads(plan) for (plan,) in rows(db, "SELECT plan FROM plans ORDER BY id")]
 
 
 def push_plan(db: apsw.Connection, plan: str, recall: float) -> None:
@@ -254,6 +252,8 @@ def _number(kept: Precision) -> np.dtype[Any]:
 def dimension(db: apsw.Connection) -> int:
     """Length of the collection's vectors; 0 before its first write."""
     found = first(db, "SELECT value FROM identity WHERE key = 'dim'")
+    if found and not str(found[0]).isdecimal():
+        raise DamagedRowError(f"the dimension is {found[0]!r}")
     return int(found[0]) if found else 0
 
 

@@ -10,7 +10,7 @@ import apsw
 import numpy as np
 
 from ragstone.store import counters
-from ragstone.store.sql import rows
+from ragstone.store.sql import DamagedRowError, as_declared, rows
 from ragstone.types import Matrix, Vector
 
 # The latest: they are held in memory, 2 kB each, and compared with every query in 0.5 ms.
@@ -67,7 +67,7 @@ def of_removed_chunk(db: apsw.Connection, chunk_id: int) -> None:
 def every(db: apsw.Connection) -> list[Vote]:
     """All votes, oldest first."""
     return [
-        Vote(*found)
+        as_declared(Vote(*found))
         for found in rows(db, "SELECT id, chunk_id, query, value, given_s FROM votes ORDER BY id")
     ]
 
@@ -76,6 +76,8 @@ def query_vectors(db: apsw.Connection, dim: int) -> Matrix:
     """(n, dim) float32 vectors of the voted queries, in the order of `every`; rows of zeros where there was none."""
     empty = bytes(2 * dim)
     found = [vector or empty for (vector,) in rows(db, "SELECT vector FROM votes ORDER BY id")]
+    if any(len(vector) != len(empty) for vector in found):
+        raise DamagedRowError(f"the vector of a vote has not {dim} numbers")
     return np.frombuffer(b"".join(found), "<f2").reshape(len(found), dim).astype(np.float32)
 
 
