@@ -114,7 +114,8 @@ class CollectionKeyword:
                     entry.chunk_id: TailChunk.analysed(entry) for entry in documents.keyword_entries(db, new)
                 }
             known = self._waiting | read
-            self._waiting = {id_: known[id_] for id_ in changes.added}
+            # A chunk that lost its document cannot be read: `doctor` reports it.
+            self._waiting = {id_: known[id_] for id_ in changes.added if id_ in known}
             return state, KeywordTail(tuple(self._waiting.values()), changes.deleted)
         raise DamagedError(f"the keyword index at {index.sequence} is older than the catalog's log")
 

@@ -80,7 +80,7 @@ def expansions_of(db: apsw.Connection | None, query: str, synonyms: Synonyms) ->
             found += [
                 Expansion(written, other.written, other.origin, texts[at:end], other.terms, ADDED_WEIGHT)
                 for other in others[texts[at:end]]
-                if other.terms not in grams  # the query says it itself
+                if other.terms and other.terms not in grams  # none in a damaged row; the query says it itself
             ]
         at = end or at + 1
     return list(dict.fromkeys(found))

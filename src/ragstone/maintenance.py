@@ -18,9 +18,9 @@ from ragstone.collection_keyword import KEYWORD_FOLDER
 from ragstone.errors import DamagedError, RagstoneError
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import read_manifest, verify_files
-from ragstone.index.trust import trust
 from ragstone.store import change_log, documents, names, vectors
 from ragstone.store.keyword import KeywordIndex, damaged_files
+from ragstone.trust import trust
 from ragstone.types import Ids
 
 # A damaged segment hides what else is wrong: rows are compared only when all can be read. Two rounds mend that.

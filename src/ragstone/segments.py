@@ -26,10 +26,10 @@ from ragstone.index.plans import Plan, is_exact, plan_from_json
 from ragstone.index.recommending import FASTSCAN_VECTORS, suitable_plans
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import build_segment, read_manifest, salvage, verify_files
-from ragstone.index.trust import forget, is_trusted, trust
 from ragstone.store import vectors
 from ragstone.store.catalog import Catalog, Identity
 from ragstone.store.vectors import SegmentRow
+from ragstone.trust import forget, is_trusted, trust
 from ragstone.types import Ids, StoredMatrix
 
 # A segment is rewritten together with the new one unless it is this much larger: sizes then fall

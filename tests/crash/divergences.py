@@ -26,10 +26,10 @@ from crash.operations import EVERYWHERE, MODES, SEALED, TAIL, build, opened, put
 from hashing_embedder import HashingEmbedder
 from ragstone import Ragstone
 from ragstone.collection import Collection
-from ragstone.index.trust import trust
 from ragstone.store import documents, vectors
 from ragstone.store.keyword import KeywordIndex
 from ragstone.store.keyword_tail import KeywordEntry
+from ragstone.trust import trust
 
 
 @dataclass(frozen=True, slots=True)

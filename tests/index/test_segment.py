@@ -15,7 +15,7 @@ from ragstone.index.dense import DenseIndex
 from ragstone.index.segment import PICKED_INDEX_ROWS, Segment
 from ragstone.index.segment_files import build_segment, read_manifest, salvage, verify_files
 from ragstone.index.tail import Tail
-from ragstone.index.trust import is_trusted, trust
+from ragstone.trust import is_trusted, trust
 from ragstone.types import Ids, Matrix
 
 DIM = 24

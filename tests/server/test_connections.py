@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -85,6 +86,35 @@ def test_a_response_leaves_in_one_piece(service: LiveService) -> None:
             said = raw.recv(4096)
             assert said.startswith(b"HTTP/1.1 200")
             assert said.endswith(b"}")
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "code"),
+    [
+        (
+            b"GET /api/search?q=" + b"x" * 400_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+            431,
+            "head_too_large",
+        ),
+        (HEAD + b"X: " + b"y" * 3_000_000 + b"\r\n\r\n", 431, "head_too_large"),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, "bad_request"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS\r\n\r\n", 400, "bad_request"),
+    ],
+)
+def test_a_refused_head_is_told_why_even_while_it_is_being_sent(
+    service: LiveService, head: bytes, status: int, code: str
+) -> None:
+    with closing(_connected(service)) as raw:
+        raw.sendall(head)
+        said = b""
+        while got := raw.recv(65_536):
+            said += got
+    told, _, body = said.partition(b"\r\n\r\n")
+    assert told.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-type: application/problem+json" in told.lower()
+    assert b"content-security-policy: default-src 'none'" in told.lower()
+    assert json.loads(body)["code"] == code
+    wait_until(lambda: not service.server.server_state.connections, "it is closed")
 
 
 @pytest.mark.parametrize("sends_on", [True, False])

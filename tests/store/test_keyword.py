@@ -258,6 +258,19 @@ def test_a_word_that_another_stands_for_is_known(tmp_path: Path) -> None:
     assert reader.expanded([added]).weigh("OCR anemometer").known == 1 / 2
 
 
+def test_a_changed_size_of_a_store_is_found_before_it_is_believed(tmp_path: Path) -> None:
+    """tantivy allocates what a store says its list of blocks has: 5 EB after one flipped bit, the process ends."""
+    filled(tmp_path, dict.fromkeys(range(1, 30), "apple"))
+    (path,) = (tmp_path / "keyword").glob("*.store")
+    data = path.read_bytes()
+    for at in range(data.rindex(b'{"version"')):
+        KeywordIndex.open(tmp_path / "keyword", writable=False)  # what was sound is trusted from now on
+        replace_bytes(path, data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
+        with pytest.raises(DamagedError):
+            KeywordIndex.open(tmp_path / "keyword", writable=False)
+        replace_bytes(path, data)
+
+
 @pytest.mark.parametrize("kind", ["term", "idx", "fieldnorm", "fast"])
 def test_no_bit_flipped_in_an_open_index_is_more_than_an_error_of_ours(tmp_path: Path, kind: str) -> None:
     filled(tmp_path, {i: f"apple number{i} of the basket" for i in range(1, 30)})

@@ -41,7 +41,7 @@ from ragstone.faiss_index.snapshot import Snapshot
 from ragstone.index.fast import Calibration
 from ragstone.index.plans import plan_from_json
 from ragstone.index.segment_files import file_sha256
-from ragstone.index.trust import forget, is_trusted, trust
+from ragstone.trust import forget, is_trusted, trust
 from ragstone.types import Matrix
 from ragstone.version import __version__
 

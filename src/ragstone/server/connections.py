@@ -10,17 +10,30 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import socket
+import sys
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ragstone.server.boundary import SECURITY_HEADERS
+from ragstone.server.problems import problem
 
 SEND_BUFFER_BYTES = 256 * 1024  # what the kernel keeps for a reader; by itself it would take up to 4 MB
 HELD_BYTES = 64 * 1024  # more is passed on at once, so that a slow reader is noticed
 MIN_READ_RATE = 1024  # bytes a second that a reader has to take once its buffers are full
 NEW_S = 1.0  # a client sends its request with the first packet; a busy loop reads it a little later
 
+_REFUSED = {
+    431: (
+        "head_too_large",
+        "The head of the request is too large.",
+        "Send fewer or shorter parameters, or a body.",
+    ),
+    400: ("bad_request", "This is not a request of HTTP.", ""),
+}
 _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -60,6 +73,11 @@ class OnePiece:
         if held:
             self._transport.write(held)
 
+    def write_eof(self) -> None:
+        """Send what is held, and say that nothing follows."""
+        self.flush()
+        self._transport.write_eof()
+
     def close(self) -> None:
         """Send what is held, and close."""
         self.flush()
@@ -85,16 +103,37 @@ class Connection(H11Protocol):
         self._reader_timer: asyncio.TimerHandle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._waiting_since_s = self.loop.time()
+        self._refused = False
         self._expect_head(self.limits.head_s)
         if len(self.connections) > self.limits.connections:
             self._make_room()
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         if self._is_idle and self._head_timer is None:
             self._expect_head(self.limits.head_s)
         self._context.run(super().data_received, data)
         if not self._is_idle:
             self._stop_head_timer()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say why the head of a request is refused, and read on for a while: closed at once, the connection would be
+        reset under whoever is still sending, and the answer lost.
+        """
+        error = sys.exc_info()[1]  # uvicorn handles h11's error here
+        too_large = isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431
+        status = 431 if too_large else 400
+        code, detail, hint = _REFUSED[status]
+        headers = {"connection": "close", "cache-control": "no-store", **SECURITY_HEADERS}
+        answer = problem(status, code=code, detail=detail, hint=hint, headers=headers)
+        reason = HTTPStatus(status).phrase.encode()
+        head = h11.Response(status_code=status, headers=answer.raw_headers, reason=reason)
+        for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self._refused = True
+        self.transport.write_eof()
+        self._expect_head(self.limits.refused_body_s)
 
     def on_response_complete(self) -> None:
         self._waiting_since_s = self.loop.time()

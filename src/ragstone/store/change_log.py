@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import apsw
 
 from ragstone.store import counters
-from ragstone.store.sql import first, row, rows
+from ragstone.store.sql import DamagedRowError, first, row, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ def since(db: apsw.Connection, sequence: int, limit: int) -> Changes | None:
         return None
     query = "SELECT sequence, chunk_id, deleted FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?"
     found = list(rows(db, query, (sequence, limit)))
+    if not all(isinstance(chunk_id, int) for _, chunk_id, _ in found):
+        raise DamagedRowError("a change is of no chunk")
     deleted = dict.fromkeys(chunk_id for _, chunk_id, gone in found if gone)
     added = dict.fromkeys(chunk_id for _, chunk_id, gone in found if not gone and chunk_id not in deleted)
     return Changes(found[-1][0] if found else sequence, tuple(added), tuple(deleted))

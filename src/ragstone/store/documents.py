@@ -247,17 +247,22 @@ def counts(db: apsw.Connection) -> Counts:
 
 
 def altered_chunks(db: apsw.Connection) -> list[str]:
-    """What is wrong with the texts of up to 10 chunks: they do not match the hash stored with them.
+    """What is wrong with up to 10 chunks: their document is not there, or their text does not match its hash.
 
     SQLite has no checksums of its own; this reads every text, ≈ 200k chunks a second.
     """
-    query = "SELECT id, context, tile, start - tile_start, end - tile_start, embedding_sha256 FROM chunks"
+    query = (
+        "SELECT id, context, tile, start - tile_start, end - tile_start, embedding_sha256,"
+        " document_id IN (SELECT id FROM documents) FROM chunks"
+    )
     altered: list[str] = []
-    for id_, context, tile, start, end, key in rows(db, query):
-        if embedding_key(context + tile[start:end]) != key:
+    for id_, context, tile, start, end, key, has_document in rows(db, query):
+        if not has_document:
+            altered.append(f"the document of chunk {id_} is not there")
+        elif embedding_key(context + tile[start:end]) != key:
             altered.append(f"the text of chunk {id_} is not what was stored")
-            if len(altered) == 10:
-                break
+        if len(altered) == 10:
+            break
     return altered
 
 

@@ -61,7 +61,7 @@ def queued_chunks(db: apsw.Connection, after_id: int, limit: int) -> list[Queued
         (after_id, limit),
     )
     return [
-        QueuedChunk(id_, document_id, context + tile[start:end], tokens)
+        as_declared(QueuedChunk(id_, document_id, context + tile[start:end], tokens))
         for id_, document_id, tokens, context, tile, start, end in found
     ]
 
