@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def is_trusted(folder: Path, files: Iterable[Path] | None = None) -> bool:
+def is_trusted(folder: Path, files: Sequence[Path] | None = None) -> bool:
     """Whether these files of `folder`, None: all, are what was sealed or verified, as far as stat can tell."""
     try:
-        note = json.loads(_note(folder).read_bytes())
+        note = json.loads(_note(folder, files).read_bytes())
         return bool(note == _fingerprint(folder, files)) and note["boot_id"] is not None
     except (OSError, ValueError):  # no note, or a file is being removed: the checksums will tell
         return False
 
 
-def trust(folder: Path, files: Iterable[Path] | None = None) -> None:
+def trust(folder: Path, files: Sequence[Path] | None = None) -> None:
     """Record that these files of `folder`, None: all, have just been sealed or verified; a read-only disk leaves no
     note."""
-    note = _note(folder)
+    note = _note(folder, files)
     draft = note.with_suffix(f".{os.getpid()}.draft")
     try:
         draft.write_text(json.dumps(_fingerprint(folder, files)))
@@ -39,14 +39,15 @@ def trust(folder: Path, files: Iterable[Path] | None = None) -> None:
 
 def forget(folder: Path) -> None:
     """Remove the note of a folder that is going away."""
-    _note(folder).unlink(missing_ok=True)
+    _note(folder, None).unlink(missing_ok=True)
 
 
-def _note(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".trusted")
+def _note(folder: Path, files: Sequence[Path] | None) -> Path:
+    """Beside a folder all of whose files it is about, in one where it is about some."""
+    return folder.with_name(f"{folder.name}.trusted") if files is None else folder / ".trusted"
 
 
-def _fingerprint(folder: Path, files: Iterable[Path] | None) -> dict[str, object]:
+def _fingerprint(folder: Path, files: Sequence[Path] | None) -> dict[str, object]:
     try:
         boot_id = _BOOT_ID.read_text().strip()
     except OSError:

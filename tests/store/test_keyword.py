@@ -216,7 +216,7 @@ def test_every_flipped_byte_of_a_data_file_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "keyword"
     assert damaged_files(folder) == []
     random = np.random.default_rng(7)
-    files = [p for p in folder.iterdir() if p.suffix not in (".json", ".lock", ".note")]
+    files = [p for p in folder.iterdir() if p.suffix not in (".json", ".lock", ".note", "")]
     assert any(p.suffix == ".del" for p in files)
     for path in files:
         data = path.read_bytes()

@@ -171,7 +171,7 @@ class KeywordIndex:
             raise StoreError(f"the keyword index could not be written: {error}") from error
         finally:
             writer.wait_merging_threads()  # also gives the writer's lock back
-            _note_meta(self._folder)
+            _note_commit(self._folder)
         self.refresh()
 
     def refresh(self) -> None:
@@ -205,12 +205,16 @@ def _check_sizes(folder: Path) -> None:
     the process. That is `meta.json`, and the stores of documents, which are empty: 4 bytes a chunk, 3 ms a million."""
     if not _meta_holds(folder):
         raise ValueError("meta.json fails its checksum")
-    stores = [path for path in _files(folder) if path.suffix == ".store" and path.exists()]
+    stores = _stores(folder)
     if not is_trusted(folder, stores):
         for path in stores:
             if not _checksum_holds(path) and path.exists():  # a writer removes what it has merged
                 raise ValueError(f"{path.name} fails its checksum")
         trust(folder, stores)
+
+
+def _stores(folder: Path) -> list[Path]:
+    return [path for path in _files(folder) if path.suffix == ".store" and path.exists()]
 
 
 def damaged_files(folder: Path) -> list[Path]:
@@ -241,8 +245,9 @@ def _files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _note_meta(folder: Path) -> None:
-    """Record the checksum of `meta.json`, the one file that tantivy gives none, beside its commit number.
+def _note_commit(folder: Path) -> None:
+    """Record the checksum of `meta.json`, the one file that tantivy gives none, beside its commit number, and that the
+    stores have just been written.
 
     A process killed before this leaves a note of an older commit, which `_meta_holds` accepts.
     """
@@ -252,6 +257,7 @@ def _note_meta(folder: Path) -> None:
         draft = folder / f"{_META_NOTE}.draft"
         draft.write_text(json.dumps(note))
         draft.replace(folder / _META_NOTE)
+        trust(folder, _stores(folder))
 
 
 def _meta_holds(folder: Path) -> bool:
