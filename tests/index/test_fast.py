@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ragstone.index.dense import DenseIndex
-from ragstone.index.fast import Calibration, Measured, sample_queries
+from ragstone.index.exact import exact_index
+from ragstone.index.fast import Calibration, Measured, build_fast, sample_queries
 from ragstone.index.plans import USUAL_RECALL, Effort, Plan, make_plan
 from ragstone.index.segment import Segment
 from ragstone.index.segment_files import build_segment, read_manifest, verify_files
@@ -143,6 +144,20 @@ def test_the_cheapest_sufficient_effort_is_taken() -> None:
     assert calibration.effort(10, 1.0) is None
     assert calibration.effort(101, 0.5) is None
     assert Calibration.from_json(calibration.to_json()) == calibration
+
+
+@pytest.mark.parametrize("dim", [2_048, 3_072])
+def test_codes_of_many_dimensions_choose_few_candidates(dim: int) -> None:
+    """As large embedding models give them: their spread lies in fewer directions than they have dimensions."""
+    random = np.random.default_rng(dim)
+    rows = random.standard_normal((1_300, 200)) @ random.standard_normal((200, dim))
+    vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    fast = build_fast(make_plan("PQ,FastScan", dim=dim), vectors, exact_index(vectors))
+    assert fast is not None
+    for top_k in (10, 100):
+        effort = fast.calibration.effort(top_k, USUAL_RECALL)
+        assert effort is not None
+        assert effort.candidates <= 300
 
 
 def test_a_plan_that_finds_too_little_gives_way_to_the_next(tmp_path: Path) -> None:

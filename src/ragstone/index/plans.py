@@ -26,7 +26,7 @@ _PARAMETERS: Mapping[str, Mapping[str, tuple[int, int, int]]] = {
     "Flat,FP16": {},
     "SQ8": {},
     "LSH": {"nbits": (0, 8, 1 << 15)},  # 0: four bits a dimension
-    "PQ,FastScan": {"n_subquantizers": (0, 1, 4096)},  # 0: one for two dimensions, 4 bits each
+    "PQ,FastScan": {"n_subquantizers": (0, 1, 4096)},  # 0: see `_pairs`; 4 bits each
     "IVF": {"nlist": _NLIST},
     "IVF,SQ8": {"nlist": _NLIST},
     "IVF,PQ,FastScan": {"nlist": _NLIST, "n_subquantizers": (0, 1, 4096)},
@@ -64,6 +64,8 @@ _BYTE_CANDIDATES = 2
 
 TRAIN_ROWS_PER_LIST = 39  # FAISS's own minimum for k-means
 _CODE_BITS = 4  # FastScan's
+# From 1,024 on FAISS's scan puts rows in so wrong an order that no effort keeps the recall asked for (LAB).
+_CODES_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,5 +241,5 @@ def bytes_per_vector(plan: Plan, *, dim: int) -> float:
 
 
 def _pairs(dim: int) -> int:
-    """The number of subquantizers nearest below one for two dimensions that divides `dim`."""
-    return max(split for split in range(1, max(1, dim // 2) + 1) if dim % split == 0)
+    """The number of subquantizers nearest below one for two dimensions, and `_CODES_MAX`, that divides `dim`."""
+    return max(split for split in range(1, min(_CODES_MAX, max(1, dim // 2)) + 1) if dim % split == 0)
