@@ -271,6 +271,16 @@ def test_a_changed_size_of_a_store_is_found_before_it_is_believed(tmp_path: Path
         replace_bytes(path, data)
 
 
+def test_a_commit_does_not_make_a_store_trusted_that_was_damaged_before(tmp_path: Path) -> None:
+    index = filled(tmp_path, dict.fromkeys(range(1, 30), "apple"))
+    (path,) = (tmp_path / "keyword").glob("*.store")
+    data = path.read_bytes()
+    replace_bytes(path, bytes([data[0] ^ 1]) + data[1:])
+    index.apply(add=[KeywordEntry(30, 30, "pear")], delete=[], sequence=2)
+    with pytest.raises(DamagedError, match=r"\.store fails its checksum"):
+        KeywordIndex.open(tmp_path / "keyword", writable=False)
+
+
 @pytest.mark.parametrize("kind", ["term", "idx", "fieldnorm", "fast"])
 def test_no_bit_flipped_in_an_open_index_is_more_than_an_error_of_ours(tmp_path: Path, kind: str) -> None:
     filled(tmp_path, {i: f"apple number{i} of the basket" for i in range(1, 30)})

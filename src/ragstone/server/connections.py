@@ -118,8 +118,9 @@ class Connection(H11Protocol):
             self._stop_head_timer()
 
     def send_400_response(self, msg: str) -> None:
-        """Say why the head of a request is refused, and read on for a while: closed at once, the connection would be
-        reset under whoever is still sending, and the answer lost.
+        """Say why a request is refused that h11 cannot read, and read on for a while.
+
+        Closed at once, the connection would be reset under whoever is still sending, and the answer lost.
         """
         error = sys.exc_info()[1]  # uvicorn handles h11's error here
         too_large = isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431
@@ -132,6 +133,9 @@ class Connection(H11Protocol):
         for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self._refused = True
+        if self.cycle is not None and not self.cycle.response_complete:  # the fault is in its body
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.write_eof()
         self._expect_head(self.limits.refused_body_s)
 

@@ -202,19 +202,20 @@ class KeywordIndex:
 
 def _check_sizes(folder: Path) -> None:
     """Raise `ValueError` unless what tantivy maps and allocates before it looks at a checksum holds: a wrong size ends
-    the process. That is `meta.json`, and the stores of documents, which are empty: 4 bytes a chunk, 3 ms a million."""
+    the process. That is `meta.json`, and the stores of documents."""
     if not _meta_holds(folder):
         raise ValueError("meta.json fails its checksum")
-    stores = _stores(folder)
+    _check_stores(folder)
+
+
+def _check_stores(folder: Path) -> None:
+    """Raise `ValueError` unless each store of documents holds. They are empty, 4 bytes a chunk: 3 ms a million."""
+    stores = [path for path in _files(folder) if path.suffix == ".store" and path.exists()]
     if not is_trusted(folder, stores):
         for path in stores:
             if not _checksum_holds(path) and path.exists():  # a writer removes what it has merged
                 raise ValueError(f"{path.name} fails its checksum")
         trust(folder, stores)
-
-
-def _stores(folder: Path) -> list[Path]:
-    return [path for path in _files(folder) if path.suffix == ".store" and path.exists()]
 
 
 def damaged_files(folder: Path) -> list[Path]:
@@ -247,7 +248,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _note_commit(folder: Path) -> None:
     """Record the checksum of `meta.json`, the one file that tantivy gives none, beside its commit number, and that the
-    stores have just been written.
+    stores hold, so that whoever opens the index to read it writes nothing.
 
     A process killed before this leaves a note of an older commit, which `_meta_holds` accepts.
     """
@@ -257,7 +258,7 @@ def _note_commit(folder: Path) -> None:
         draft = folder / f"{_META_NOTE}.draft"
         draft.write_text(json.dumps(note))
         draft.replace(folder / _META_NOTE)
-        trust(folder, _stores(folder))
+        _check_stores(folder)  # all: one may have been damaged since it was opened, and must not be trusted
 
 
 def _meta_holds(folder: Path) -> bool:
