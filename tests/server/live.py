@@ -166,11 +166,12 @@ def running(
             port=port,
             log_level="warning",
             lifespan="on",
+            server_header=False,
             proxy_headers=False,
             ws="websockets-sansio",
             ws_max_size=MAX_BODY_BYTES,
             timeout_graceful_shutdown=1,
-            http=connections_with(limits or ConnectionLimits()),
+            http=connections_with(limits or ConnectionLimits(), app.state.shedding),
         )
     )
     thread = threading.Thread(target=server.run)

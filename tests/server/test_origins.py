@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from ragstone.server.admission import admission_of
-from ragstone.server.origins import Origins
 from ragstone.settings import Settings
 from server.keyed import HOURS, Keyed, fill, keyed
 from server.live import Reply
@@ -78,6 +77,6 @@ def test_listed_names_are_answered(service: Keyed) -> None:
 
 def test_a_public_service_answers_to_addresses_and_not_to_names_of_others(tmp_path: Path) -> None:
     admission = admission_of(Settings(data_dir=tmp_path, host="0.0.0.0"))  # noqa: S104
-    origins = Origins(lambda *_: None, hosts=admission.hosts, any_address=admission.any_address)  # type: ignore[arg-type]
-    assert all(map(origins._is_own, ("192.0.2.7", "[2001:db8::1]", "localhost")))
-    assert not any(map(origins._is_own, ("evil.example", "192.0.2.7.evil.example", "", "[::1")))
+    names = admission.names
+    assert all(host in names for host in ("192.0.2.7", "[2001:db8::1]", "localhost"))
+    assert not any(host in names for host in ("evil.example", "192.0.2.7.evil.example", "", "[::1"))

@@ -13,7 +13,7 @@ from ragstone.keys import KeyStore
 from ragstone.server.access import policy
 from ragstone.server.door import Door
 from ragstone.server.identity import Identity
-from ragstone.server.origins import Origins
+from ragstone.server.origins import Origins, OwnNames
 from ragstone.server.rates import Rate, Rates
 from ragstone.server.request_log import RequestLog
 
@@ -60,7 +60,7 @@ def keys(tmp_path: Path) -> KeyStore:
 
 def _app(keys: KeyStore, rates: Rates | None = None) -> RequestLog:
     door = Door(router, routes=router.routes, identity=Identity(keys), rates=rates or Rates(None))
-    return RequestLog(Origins(door, origins=["https://example.org"]))
+    return RequestLog(Origins(door, names=OwnNames(), origins=["https://example.org"]))
 
 
 def test_a_socket_needs_a_key_that_may(keys: KeyStore) -> None:

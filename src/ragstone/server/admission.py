@@ -11,7 +11,7 @@ from ragstone.embedding.cores import usable_cores
 from ragstone.errors import InputError
 from ragstone.keys import KeyStore
 from ragstone.server.identity import Identity
-from ragstone.server.origins import LOOPBACK_HOSTS
+from ragstone.server.origins import LOOPBACK_HOSTS, OwnNames
 from ragstone.server.rates import Rate, Rates
 from ragstone.settings import Settings
 
@@ -23,13 +23,12 @@ REDIS_PREFIX = "ragstone-rate"
 class Admission:
     """What `create_app` hands to the boundary; by default this machine only, without keys and limits of rate.
 
-    `hosts` are the names answered to, `any_address` whether IP addresses are too, `origins` the sites let in by CORS.
+    `names` are answered to, and the sites of `origins` are let in by CORS.
     """
 
     identity: Identity = field(default_factory=Identity)
     rates: Rates = field(default_factory=lambda: Rates(None))
-    hosts: frozenset[str] = LOOPBACK_HOSTS
-    any_address: bool = False
+    names: OwnNames = field(default_factory=OwnNames)
     origins: frozenset[str] = frozenset()
 
 
@@ -45,8 +44,7 @@ def admission_of(settings: Settings) -> Admission:
     return Admission(
         identity=identity,
         rates=_rates(settings),
-        hosts=LOOPBACK_HOSTS | {*own_names, *(name.lower() for name in settings.allowed_hosts)},
-        any_address=not near,
+        names=OwnNames({*LOOPBACK_HOSTS, *own_names, *settings.allowed_hosts}, any_address=not near),
         origins=frozenset(settings.allowed_origins),
     )
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from ragstone.engine import Ragstone
 from ragstone.errors import SettingsError
 from ragstone.server.admission import Admission
-from ragstone.server.boundary import FullLane, SecurityHeaders
+from ragstone.server.boundary import SecurityHeaders
 from ragstone.server.chat_socket import ChatLimits, Chats, chat
 from ragstone.server.description import description
 from ragstone.server.documents_routes import documents
@@ -32,6 +32,7 @@ from ragstone.server.page_images import PageImages, page_images
 from ragstone.server.problems import add_problem_handlers
 from ragstone.server.routes import api, metrics
 from ragstone.server.service import Service
+from ragstone.server.shedding import FullLane, LoadShedding
 from ragstone.server.tuning_routes import tuning
 from ragstone.server.webhooks import MAKE_SECRET, Webhooks
 from ragstone.settings import Settings
@@ -73,9 +74,10 @@ def create_app(
         webhooks=webhooks,
         search_processes=search_processes,
     )
-    search_lane = Middleware(
-        FullLane, path="/api/search", check=lambda scope: scope["app"].state.service.searches.check_room()
-    )
+
+    def check_room() -> None:
+        app.state.service.searches.check_room()
+
     routers = _routers()
     routes = [route for router in routers for route in router.routes]
     app = _Application(
@@ -85,10 +87,13 @@ def create_app(
         openapi_url=None,  # every route comes by the routers, where it declares its policy
         middleware=[
             Middleware(Measured, metrics=seen),
-            *boundary(admission, routes, timeout_s=answer_limit_s, lanes=[search_lane]),
+            *boundary(
+                admission, routes, timeout_s=answer_limit_s, lanes=[Middleware(FullLane, check=check_room)]
+            ),
         ],
     )
     app.state.declared_routes = routes
+    app.state.shedding = LoadShedding(check=check_room, names=admission.names, metrics=seen)
     add_problem_handlers(app)
     for router in routers:
         app.include_router(router)

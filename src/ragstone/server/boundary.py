@@ -1,20 +1,20 @@
 """What every request passes before a route sees it: its id, host and origin, the door, its deadline, its body.
 
 Plain ASGI, outermost first: `SecurityHeaders` → `request_log.RequestLog` → `problems.UnexpectedErrors` →
-`origins.Origins` → `Crowd` → `FullLane` → `door.Door` → `patience.Patience` → `BoundedBody` → the application.
+`origins.Origins` → `Crowd` → `shedding.FullLane` → `door.Door` → `patience.Patience` → `BoundedBody` → the application.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragstone.server.access import Policy
-from ragstone.server.problems import RETRY_AFTER_S, BusyError, SlowBodyError, problem
+from ragstone.server.problems import RETRY_AFTER_S, SlowBodyError, problem
 
 BODY_TIMEOUT_S = (
     10.0  # the usual 64 KiB take under a second on any line; slower senders only hold a connection
@@ -63,13 +63,13 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] in {"http.response.start", "websocket.http.response.start"}:
-                message["headers"] = _secured(message.get("headers", ()))
+                message["headers"] = secured(message.get("headers", ()))
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
 
-def _secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Response headers, their names in small letters as ASGI has them, with ours in place of any of the same name."""
     others = [(name, value) for name, value in headers if name not in _SECURITY_NAMES]
     kept = any(name == b"cache-control" for name, _ in others)
@@ -102,33 +102,6 @@ class Crowd:
             await self._app(scope, receive, send)
         finally:
             self._here -= 1
-
-
-class FullLane:
-    """Refuses what `path` would be refused anyway, before it is routed, let in and validated: half the cost, when it
-    matters most. Who has no key learns that the service is busy, and nothing else."""
-
-    def __init__(self, app: ASGIApp, *, path: str, check: Callable[[Scope], None]) -> None:
-        """`check` raises `BusyError`."""
-        self._app = app
-        self._path = path
-        self._check = check
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == self._path:
-            try:
-                self._check(scope)
-            except BusyError as error:
-                scope.setdefault("state", {})["route"] = self._path
-                await problem(
-                    503,
-                    code=error.code,
-                    detail=error.message,
-                    hint=error.hint,
-                    headers={"Retry-After": str(RETRY_AFTER_S)},
-                )(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 class BoundedBody:

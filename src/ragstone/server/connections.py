@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ragstone.server.boundary import SECURITY_HEADERS
 from ragstone.server.problems import problem
+from ragstone.server.shedding import LoadShedding
 
 SEND_BUFFER_BYTES = 256 * 1024  # what the kernel keeps for a reader; by itself it would take up to 4 MB
 HELD_BYTES = 64 * 1024  # more is passed on at once, so that a slow reader is noticed
@@ -59,6 +60,11 @@ class OnePiece:
         self._loop = loop
         self._held = bytearray()
 
+    def write_now(self, data: bytes) -> None:
+        """Send `data` behind what is held: nothing more is written in this turn."""
+        self._held += data
+        self.flush()
+
     def write(self, data: bytes) -> None:
         """Send `data` with what else is written in this turn."""
         if not self._held:
@@ -91,9 +97,11 @@ class Connection(H11Protocol):
     """One connection, watched by two timers: one until a request's head is whole, one while the reader is slow."""
 
     limits: ClassVar[ConnectionLimits] = ConnectionLimits()
+    shedding: ClassVar[LoadShedding | None] = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, OnePiece(transport, self.loop)))
+        self._out = OnePiece(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._out))
         # What a request sets for itself, a deadline say, is its own. But its task has asyncio read on after a large
         # body, and begins the request that came behind: without this they would go on with what it had set.
         self._context = contextvars.copy_context()
@@ -110,6 +118,11 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
+            return
+        if (response := self._refusal(data)) is not None:
+            self._stop_head_timer()
+            self._out.write_now(response)  # h11 has no part in it: it saw no request
+            self.on_response_complete()
             return
         if self._is_idle and self._head_timer is None:
             self._expect_head(self.limits.head_s)
@@ -167,6 +180,18 @@ class Connection(H11Protocol):
         """Whether no request is being served."""
         return self.cycle is None or self.cycle.response_complete
 
+    def _refusal(self, data: bytes) -> bytes | None:
+        """What to answer to `data` without parsing it; None almost always."""
+        if (
+            self.shedding is None
+            or not self._is_idle
+            or self.flow.write_paused
+            or self.transport.is_closing()
+        ):
+            return None
+        between_requests = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        return self.shedding.refusal(data) if between_requests else None
+
     def _make_room(self) -> None:
         """Close the connection that has waited longest for a request.
 
@@ -214,6 +239,6 @@ class Connection(H11Protocol):
             self._reader_timer = None
 
 
-def connections_with(limits: ConnectionLimits) -> type[Connection]:
-    """The class for uvicorn's `http=`, with these limits."""
-    return type("Connection", (Connection,), {"limits": limits})
+def connections_with(limits: ConnectionLimits, shedding: LoadShedding | None = None) -> type[Connection]:
+    """The class for uvicorn's `http=`, with these limits, and what refuses before requests are parsed."""
+    return type("Connection", (Connection,), {"limits": limits, "shedding": shedding})

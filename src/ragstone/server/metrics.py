@@ -41,7 +41,9 @@ class ServiceMetrics:
         """Note a request that has ended, a stream with its last byte."""
         with self._lock:
             self._requests[method, route, status] += 1
-            self._durations.setdefault((method, route), _series(BUCKETS_MS)).add([took_ms])
+            if (series := self._durations.get((method, route))) is None:
+                series = self._durations[method, route] = _series(BUCKETS_MS)
+            series.add([took_ms])
 
     def search(self, mode: str, *, hits: int, top_score: float | None) -> None:
         """Note how many hits a search had, and the score of the first, if there was one."""

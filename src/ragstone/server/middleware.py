@@ -33,9 +33,7 @@ def boundary(
         Middleware(RequestLog),
         Middleware(OpenAIErrors),
         Middleware(UnexpectedErrors),
-        Middleware(
-            Origins, hosts=admission.hosts, any_address=admission.any_address, origins=admission.origins
-        ),
+        Middleware(Origins, names=admission.names, origins=admission.origins),
         Middleware(Crowd),
         *lanes,
         Middleware(Door, routes=routes, identity=admission.identity, rates=admission.rates),

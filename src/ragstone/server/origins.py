@@ -29,22 +29,26 @@ _PREFLIGHT = {
 }
 
 
+class OwnNames:
+    """The names that the service answers to: `host in names` of a Host header."""
+
+    def __init__(self, names: Collection[str] = LOOPBACK_HOSTS, *, any_address: bool = False) -> None:
+        """`names` are without port; with `any_address` every IP address is one too: only names can be re-pointed."""
+        self._names = frozenset(name.lower() for name in names)
+        self._any_address = any_address
+
+    def __contains__(self, host: str) -> bool:
+        name = host_name(host)
+        return name in self._names or (self._any_address and _is_address(name))
+
+
 class Origins:
     """ASGI: refuses requests for another host name, and those that a page of another site makes."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        hosts: Collection[str] = LOOPBACK_HOSTS,
-        any_address: bool = False,
-        origins: Collection[str] = (),
-    ) -> None:
-        """`hosts` are names without port; with `any_address` every IP address is one too: only names can be
-        re-pointed. `origins` are of the form `https://example.org`."""
+    def __init__(self, app: ASGIApp, *, names: OwnNames, origins: Collection[str] = ()) -> None:
+        """`origins` are of the form `https://example.org`."""
         self._app = app
-        self._hosts = frozenset(name.lower() for name in hosts)
-        self._any_address = any_address
+        self._names = names
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +63,7 @@ class Origins:
 
     def _checked(self, scope: Scope, headers: Headers, *, allowed: bool) -> ASGIApp:
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self._is_own(host_name(hosts[0])):
+        if len(hosts) != 1 or hosts[0] not in self._names:
             return problem(
                 421,
                 code="host_not_allowed",
@@ -77,9 +81,6 @@ class Origins:
             detail="Another site may not use this service.",
             hint="Use the service's own page, or add the site to the setting allowed_origins.",
         )
-
-    def _is_own(self, name: str) -> bool:
-        return name in self._hosts or (self._any_address and _is_address(name))
 
 
 def _sharing(send: Send, origin: str | None) -> Send:

@@ -153,6 +153,15 @@ def problem(
     )
 
 
+def error_problem(error: RagstoneError) -> Response:
+    """What the error says, as a response; with `Retry-After` where the same request works a moment later."""
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, _FOR_A_MOMENT) else {}
+    told = _told(error)
+    return problem(
+        status_of(error), code=error.code, detail=told["detail"], hint=told["hint"], headers=headers
+    )
+
+
 def error_event(error: Exception) -> wire.Json:
     """The data of a stream's `error` event: the same members as a problem document."""
     if isinstance(error, RagstoneError):
@@ -215,10 +224,7 @@ class UnexpectedErrors:
 
 async def _ragstone_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RagstoneError)  # noqa: S101 - registered for this class only
-    status = status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, _FOR_A_MOMENT) else {}
-    told = _told(error)
-    return problem(status, code=error.code, detail=told["detail"], hint=told["hint"], headers=headers)
+    return error_problem(error)
 
 
 async def _validation_problem(_request: Request, error: Exception) -> Response:

@@ -32,7 +32,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(HEADER, "")
-        known = given if _ACCEPTED.fullmatch(given) else secrets.token_hex(8)
+        known = given if _ACCEPTED.fullmatch(given) else new_id()
         token = request_id.set(known)
         status, started_s = 0, time.perf_counter()
 
@@ -54,13 +54,17 @@ class RequestLog:
             request_id.reset(token)
 
 
-def _tell(scope: Scope, status: int, took_ms: float) -> None:
-    state = scope.get("state", {})
-    route, caller = state.get("route", "unknown"), state.get("caller")
-    name = caller.name if caller is not None else "-"
-    method = scope.get("method", "WS")
+def new_id() -> str:
+    """An id for a request that came without one."""
+    return secrets.token_hex(8)
+
+
+def log_request(method: str, route: str, status: int, took_ms: float, *, caller: str = "-") -> None:
+    """The line for a request that is over; `caller` is the name of its key."""
     # A probe every few seconds would be most of the log.
     level = logging.DEBUG if route.startswith("/health/") and status < 400 else logging.INFO
+    if not logger.isEnabledFor(level):
+        return
     logger.log(
         level,
         "%s %s %d %.1f ms %s",
@@ -68,12 +72,24 @@ def _tell(scope: Scope, status: int, took_ms: float) -> None:
         route,
         status,
         took_ms,
-        name,
+        caller,
         extra={
             "method": method[:10],
             "route": route,
             "status": status,
             "ms": round(took_ms, 1),
-            "caller": name,
+            "caller": caller,
         },
+    )
+
+
+def _tell(scope: Scope, status: int, took_ms: float) -> None:
+    state = scope.get("state", {})
+    caller = state.get("caller")
+    log_request(
+        scope.get("method", "WS"),
+        state.get("route", "unknown"),
+        status,
+        took_ms,
+        caller="-" if caller is None else caller.name,
     )

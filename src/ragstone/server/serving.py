@@ -113,7 +113,7 @@ class _Server(uvicorn.Server):
                 lifespan="on",
                 timeout_keep_alive=IDLE_CONNECTION_S,
                 timeout_graceful_shutdown=int(GRACE_S + SETTLE_S),
-                http=connections_with(limits),
+                http=connections_with(limits, app.state.shedding),
             )
         )
         self._app = app
