@@ -36,30 +36,31 @@ AS_A_LIBRARY = (
     LINE + HOST + b"Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\nX-API-Key: k\r\n\r\n"
 )
 # What the boundary, or the protocol, answers in a way of its own.
-NOT_PLAIN = [
-    LINE + HOST + b"X-Request-ID: my.own\r\n\r\n",
-    LINE + HOST + b"Connection: close\r\n\r\n",
-    LINE + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-    LINE + HOST + b"Origin: https://evil.example\r\n\r\n",
-    LINE + HOST + b"Sec-Fetch-Site: cross-site\r\n\r\n",
-    LINE + HOST + b"Content-Length: 2\r\n\r\n{}",
-    LINE + HOST + b"Content-Length: 0\r\n\r\n",
-    LINE + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    LINE + HOST + b"Expect: 100-continue\r\n\r\n",
-    LINE + HOST + HOST + b"\r\n",
-    LINE + b"Host: evil.example\r\n\r\n",
-    LINE + b"\r\n",
-    LINE + HOST + b"Broken\r\n\r\n",
-    LINE + HOST + b"A: b\x00\r\n\r\n",
-    LINE + HOST + b"A: b\r\n folded\r\n\r\n",
-    LINE + HOST + b"A : b\r\n\r\n",
-    LINE.replace(b"1.1", b"1.0") + HOST + b"\r\n",
-    LINE.replace(b"GET", b"HEAD") + HOST + b"\r\n",
-    LINE.replace(b"GET", b"get") + HOST + b"\r\n",
-    LINE.replace(b"search?", b"search/x?") + HOST + b"\r\n",
-    LINE + HOST + b"A: " + b"b" * MOST_BYTES + b"\r\n\r\n",
-]
-
+NOT_PLAIN = {
+    "an id of the client's": LINE + HOST + b"X-Request-ID: my.own\r\n\r\n",
+    "closes": LINE + HOST + b"Connection: close\r\n\r\n",
+    "upgrade": LINE + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "origin": LINE + HOST + b"Origin: https://evil.example\r\n\r\n",
+    "another site": LINE + HOST + b"Sec-Fetch-Site: cross-site\r\n\r\n",
+    "body": LINE + HOST + b"Content-Length: 2\r\n\r\n{}",
+    "empty body": LINE + HOST + b"Content-Length: 0\r\n\r\n",
+    "chunks": LINE + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "expects": LINE + HOST + b"Expect: 100-continue\r\n\r\n",
+    "two hosts": LINE + HOST + HOST + b"\r\n",
+    "a foreign host": LINE + b"Host: evil.example\r\n\r\n",
+    "no host": LINE + b"\r\n",
+    "no colon": LINE + HOST + b"Broken\r\n\r\n",
+    "a zero byte": LINE + HOST + b"A: b\x00\r\n\r\n",
+    "a folded line": LINE + HOST + b"A: b\r\n folded\r\n\r\n",
+    "a space before the colon": LINE + HOST + b"A : b\r\n\r\n",
+    "HTTP/1.0": LINE.replace(b"1.1", b"1.0") + HOST + b"\r\n",
+    "HEAD": LINE.replace(b"GET", b"HEAD") + HOST + b"\r\n",
+    "get": LINE.replace(b"GET", b"get") + HOST + b"\r\n",
+    "another path": LINE.replace(b"search?", b"search/x?") + HOST + b"\r\n",
+    "large": LINE + HOST + b"A: " + b"b" * MOST_BYTES + b"\r\n\r\n",
+    "two": AS_CURL + AS_CURL,
+    "half": AS_CURL[:-2],
+}
 _NAMES = [
     b"Host",
     b"connection",
@@ -246,7 +247,7 @@ def shedding() -> LoadShedding:
     return LoadShedding(check=_busy, names=OwnNames(), metrics=ServiceMetrics())
 
 
-@pytest.mark.parametrize("request_bytes", NOT_PLAIN)
+@pytest.mark.parametrize("request_bytes", NOT_PLAIN.values(), ids=list(NOT_PLAIN))
 def test_what_is_answered_in_another_way_is_parsed(shedding: LoadShedding, request_bytes: bytes) -> None:
     assert shedding.refusal(request_bytes) is None
 
@@ -261,7 +262,9 @@ _HEADERS = st.lists(
     max_size=3,
 )
 _NOISE = st.one_of(
-    st.just(b""), st.binary(max_size=3), st.sampled_from([b"\r\n", b"\n", b" ", b"\t", AS_CURL, *NOT_PLAIN])
+    st.just(b""),
+    st.binary(max_size=3),
+    st.sampled_from([b"\r\n", b"\n", b" ", b"\t", AS_CURL, *NOT_PLAIN.values()]),
 )
 
 
