@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -80,6 +81,44 @@ monitor.observe("search", 5.0)
 assert not spans
 """
 
+IN_A_SERVICE = """
+import tempfile
+from opentelemetry import trace
+from hashing_embedder import HashingEmbedder
+from ragstone import Ragstone
+from server.live import running
+
+seen = []
+
+class Span(trace.NonRecordingSpan):
+    def is_recording(self):
+        return True
+    def set_attribute(self, *told):
+        seen.append(told)
+    set_attributes = add_event = record_exception = set_attribute
+
+class Tracer(trace.Tracer):
+    def start_span(self, *told, **options):
+        seen.append((told, options))
+        return Span(trace.SpanContext(1, len(seen), is_remote=False))
+    def start_as_current_span(self, *told, **options):
+        return trace.use_span(self.start_span(*told, **options))
+
+class Provider(trace.TracerProvider):
+    def get_tracer(self, *arguments, **options):
+        return Tracer()
+
+trace.set_tracer_provider(Provider())
+with tempfile.TemporaryDirectory() as folder, Ragstone(folder, embedder=HashingEmbedder()) as engine:
+    engine.add(["The observatory opens at nine."])
+    with running(engine) as live:
+        live.wait_ready()
+        assert live.get("/api/search?q=confidential").status == 200
+        assert live.get("/api/search?q=confidential&k=many").status == 422
+assert "ragstone.search" in repr(seen)
+assert "confidential" not in repr(seen), seen
+"""
+
 
 def test_an_application_without_opentelemetry_pays_no_import() -> None:
     run(WITHOUT)
@@ -91,8 +130,17 @@ def test_spans_are_made_only_for_a_provider(code: str) -> None:
     run(code)
 
 
+@pytest.mark.skipif(find_spec("opentelemetry") is None, reason="opentelemetry-api is not installed")
+def test_no_span_of_a_service_tells_what_was_asked() -> None:
+    run(IN_A_SERVICE)
+
+
 def run(code: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ from ragstone.server.jobs_routes import jobs
 from ragstone.server.mcp_route import McpHandling, mcp_api
 from ragstone.server.memory_routes import memory
 from ragstone.server.metrics import Measured, ServiceMetrics
-from ragstone.server.middleware import boundary
+from ragstone.server.middleware import NO_TELEMETRY, boundary
 from ragstone.server.models import Models
 from ragstone.server.openai_routes import chat_api, models_api
 from ragstone.server.page import page_routes
@@ -84,6 +84,7 @@ def create_app(
         title="ragstone",
         version=__version__,
         lifespan=lambda app: _serving(app, service(), admission, chat_limits or ChatLimits()),
+        telemetry=NO_TELEMETRY,
         openapi_url=None,  # every route comes by the routers, where it declares its policy
         middleware=[
             Middleware(Measured, metrics=seen),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
@@ -15,6 +16,12 @@ from ragstone.server.origins import Origins
 from ragstone.server.patience import Patience
 from ragstone.server.problems import UnexpectedErrors
 from ragstone.server.request_log import RequestLog
+
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
+
+# FastAPI's own spans, once an application exports any, hold the address with the query, and its log what was not valid.
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 def boundary(

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from ragstone.server.access import policy
 from ragstone.server.admission import Admission
 from ragstone.server.boundary import SecurityHeaders
-from ragstone.server.middleware import boundary
+from ragstone.server.middleware import NO_TELEMETRY, boundary
 from ragstone.server.models import Models
 from ragstone.server.openai_routes import models_api
 from ragstone.server.problems import add_problem_handlers
@@ -51,6 +51,7 @@ def create_model_app(
         version=__version__,
         lifespan=lifespan,
         openapi_url=None,
+        telemetry=NO_TELEMETRY,
         middleware=[Middleware(SecurityHeaders), *boundary(admission, routes, timeout_s=limit_s)],
     )
     app.state.declared_routes = routes
