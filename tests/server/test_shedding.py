@@ -252,6 +252,21 @@ def test_what_is_answered_in_another_way_is_parsed(shedding: LoadShedding, reque
     assert shedding.refusal(request_bytes) is None
 
 
+def test_a_refusal_is_one_whole_response_after_which_the_connection_goes_on(shedding: LoadShedding) -> None:
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/api/search?q=x", headers=[("Host", "127.0.0.1")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(shedding.refusal(AS_CURL) or b"")
+    response, data = client.next_event(), client.next_event()
+    assert isinstance(response, h11.Response)
+    assert isinstance(data, h11.Data)
+    assert (response.status_code, dict(response.headers)[b"retry-after"]) == (503, b"1")
+    assert json.loads(bytes(data.data))["code"] == "busy"
+    assert isinstance(client.next_event(), h11.EndOfMessage)
+    assert client.trailing_data == (b"", False)
+    client.start_next_cycle()
+
+
 _HEADERS = st.lists(
     st.one_of(
         st.just(HOST),
