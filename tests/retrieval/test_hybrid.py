@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ragstone import deadlines
+from ragstone.deadlines import DeadlineError
+from ragstone.embedding.cores import usable_cores
 from ragstone.errors import DamagedError, InputError
 from ragstone.retrieval.fusion import diffused, fuse, with_signals, words_weight
 from ragstone.retrieval.hybrid import POOL, RERANK_DEPTH, Ranking, search
+from ragstone.retrieval.places import place
+from ragstone.retrieval.reranking import Reranking
 from ragstone.retrieval.signals import TextSignals, text_signals
 from ragstone.store.analysis import analyse
 from ragstone.store.keyword import KeywordIndex
@@ -205,3 +216,116 @@ def test_scoring_only_what_can_matter_gives_the_same_hits_as_scoring_everything(
         np.testing.assert_allclose(ranking.scores, scores[order], rtol=1e-5)
         assert ranking.ids.tolist() == best[order].tolist()
     assert min(weights) < 0.9 < max(weights)
+
+
+# -- threads ---------------------------------------------------------------------------------------------
+
+
+class CountingDense(ExactDense):
+    """Takes a moment, and knows how many threads were here at once."""
+
+    def __init__(self) -> None:
+        super().__init__([1, 2, 3], np.stack([one_hot(i) for i in (1, 2, 3)]))
+        self._lock = threading.Lock()
+        self._here = self.most = 0
+
+    def search(self, vector: Vector, *, top_k: int, allowed: Ids | None) -> tuple[Ids, Vector]:
+        with self._lock:
+            self._here += 1
+            self.most = max(self.most, self._here)
+        time.sleep(0.01)
+        with self._lock:
+            self._here -= 1
+        return super().search(vector, top_k=top_k, allowed=allowed)
+
+
+def _ranked(dense: ExactDense, keyword: KeywordReader, reranking: Reranking | None = None) -> Ranking:
+    return search(
+        "flat plate",
+        one_hot(2),
+        mode="hybrid",
+        top_k=3,
+        dense=dense,
+        keyword=keyword,
+        load_terms=terms,
+        reranking=reranking,
+    )
+
+
+def test_no_more_threads_rank_at_once_than_there_are_cores(keyword: KeywordReader) -> None:
+    counting, threads = CountingDense(), 4 * usable_cores()
+    with ThreadPoolExecutor(threads) as pool:
+        rankings = list(pool.map(lambda _: _ranked(counting, keyword), range(5 * threads)))
+    assert counting.most == usable_cores()
+    assert {tuple(ranking.ids.tolist()) for ranking in rankings} == {tuple(rankings[0].ids.tolist())}
+
+
+def test_a_judge_elsewhere_keeps_no_place(dense: ExactDense, keyword: KeywordReader) -> None:
+    asked, may_answer = threading.Semaphore(0), threading.Event()
+
+    def judge(ids: Sequence[int]) -> Mapping[int, float]:
+        asked.release()
+        assert may_answer.wait(20)
+        return dict.fromkeys(ids, 1.0)
+
+    judges = usable_cores() + 1
+    with ThreadPoolExecutor(judges) as pool:
+        judged = [pool.submit(_ranked, dense, keyword, Reranking(judge, 3)) for _ in range(judges)]
+        try:
+            assert all(asked.acquire(timeout=20) for _ in range(judges))
+            assert _ranked(dense, keyword).ids[0] == 2
+        finally:
+            may_answer.set()
+        assert all(ranking.result().ids.size for ranking in judged)
+
+
+def test_who_finds_no_place_in_time_is_told(dense: ExactDense, keyword: KeywordReader) -> None:
+    taken, may_leave = threading.Semaphore(0), threading.Event()
+
+    def hold() -> None:
+        with place():
+            taken.release()
+            assert may_leave.wait(20)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        held = [pool.submit(hold) for _ in range(usable_cores())]
+        try:
+            assert all(taken.acquire(timeout=20) for _ in held)
+            with deadlines.within(0.05), pytest.raises(DeadlineError):
+                _ranked(dense, keyword)
+        finally:
+            may_leave.set()
+        for one in held:
+            one.result()
+    assert _ranked(dense, keyword).ids[0] == 2
+
+
+def test_what_fails_gives_its_place_back(dense: ExactDense, keyword: KeywordReader) -> None:
+    for _ in range(2 * usable_cores()):
+        with suppress(ValueError), place():
+            raise ValueError
+    with deadlines.within(5.0):
+        assert _ranked(dense, keyword).ids[0] == 2
+
+
+FORKED = """
+import os
+from contextlib import ExitStack
+from ragstone import deadlines
+from ragstone.embedding.cores import usable_cores
+from ragstone.retrieval.places import place
+
+with place():
+    child = os.fork()
+    if child == 0:
+        with ExitStack() as held, deadlines.within(5.0):
+            for _ in range(usable_cores()):
+                held.enter_context(place())
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_forked_process_has_all_places() -> None:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", FORKED], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()

@@ -19,6 +19,7 @@ from ragstone.errors import InputError, RagstoneError
 from ragstone.graph.walk import Links, Step, Walk, walk
 from ragstone.retrieval.fusion import diffused, fuse, with_signals, words_weight
 from ragstone.retrieval.late_interaction import similarity, token_weights
+from ragstone.retrieval.places import place
 from ragstone.retrieval.reranking import Reranking, rerank
 from ragstone.retrieval.signals import Scores, TextSignals, text_signals, with_expansions
 from ragstone.types import Degraded, Expansion, Ids, Matrix, QueryTokens, SearchMode, Vector
@@ -129,7 +130,8 @@ def search(
     allowed documents, None to do without; `reached_only` leaves out what they did not lead to. `reranking` judges the
     best of a hybrid search last. `expansions` are those that `keyword` was given; texts are read by them, too. A source
     or a judge that raises a `RagstoneError` is reported in `degraded` while the others answer; if there is no other, it
-    is raised.
+    is raised. In hybrid mode as many threads rank at once as there are cores; a deadline may pass meanwhile
+    (`DeadlineError`).
     """
     if top_k < 1:
         raise InputError(f"top_k is {top_k}", hint="ask for at least 1 hit")
@@ -138,22 +140,23 @@ def search(
     if mode == "keyword":
         return _keyword_only(query, top_k=top_k, keyword=keyword, allowed=allowed)
     timings: dict[str, float] = {}
-    candidates, degraded = _candidates(
-        query, vector, top_k=top_k, dense=dense, keyword=keyword, allowed=allowed, timings=timings
-    )
-    with _timed("rerank", timings):
-        similar = None if tokens is None else _late_interaction(query, tokens, keyword, load_signs)
-        scores = _reranked(
-            candidates, dense=dense, load_terms=load_terms, similar=similar, expansions=expansions
+    with place():
+        candidates, degraded = _candidates(
+            query, vector, top_k=top_k, dense=dense, keyword=keyword, allowed=allowed, timings=timings
         )
-    found = dict(zip(candidates.ids.tolist(), scores.tolist(), strict=True))
-    walked = Walk(found, {}, ())
-    if links is not None:
-        try:
-            with _timed("graph", timings):
-                walked = walk(found, query, links)
-        except RagstoneError as error:
-            degraded = (*degraded, Degraded("graph", str(error)))
+        with _timed("rerank", timings):
+            similar = None if tokens is None else _late_interaction(query, tokens, keyword, load_signs)
+            scores = _reranked(
+                candidates, dense=dense, load_terms=load_terms, similar=similar, expansions=expansions
+            )
+        found = dict(zip(candidates.ids.tolist(), scores.tolist(), strict=True))
+        walked = Walk(found, {}, ())
+        if links is not None:
+            try:
+                with _timed("graph", timings):
+                    walked = walk(found, query, links)
+            except RagstoneError as error:
+                degraded = (*degraded, Degraded("graph", str(error)))
     if reached_only:
         walked = replace(walked, scores={id_: walked.scores[id_] for id_ in walked.lifts})
     judged: Mapping[int, float] = {}
