@@ -39,7 +39,7 @@ _REQUEST = re.compile(
 
 
 class LoadShedding:
-    """Refuses before the request is parsed, at a third of what that and the layers around the application cost.
+    """Refuses before the request is parsed, at a quarter of what that and the layers around the application cost.
 
     Only what is recognised byte by byte as one plain search: any other request goes the usual way. To its client, in
     the log and in the metrics the refusal is the one that `FullLane` gives.
